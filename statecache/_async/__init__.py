@@ -1,0 +1,1 @@
+"""The asynchronous managers, from which ``statecache._sync`` is generated."""

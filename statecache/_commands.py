@@ -1,0 +1,216 @@
+"""The commands; imported only where the extra ``cli`` is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import statecache
+from statecache.config import CacheConfig, url_from_env
+from statecache.errors import ConfigError, StateCacheError
+from statecache.schema import init_db
+
+if TYPE_CHECKING:
+    from statecache.study.runner import OnProgress, Outcome
+
+__all__ = ["run"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Trigger state in PostgreSQL, cached in Redis: the manager's tools and the study.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+study = typer.Typer(help="Measure what a TTL is worth.", no_args_is_help=True)
+app.add_typer(study, name="study")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class UsageError(StateCacheError):
+    """The command line is wrong; exit code 2."""
+
+
+def run() -> int:
+    """Run the command line and return the exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except StateCacheError as error:
+        err.print(f"statecache: {error}", markup=False)
+        return 2 if _is_usage(error) else 1
+    return code if isinstance(code, int) else 0
+
+
+def _is_usage(error: StateCacheError) -> bool:
+    # The experiments' own error stands in the study, which may not be installed.
+    return isinstance(error, ConfigError | UsageError) or type(error).__name__ == "ExperimentError"
+
+
+@app.command("init-db")
+def init_db_command(
+    database_url: Annotated[
+        str | None, typer.Argument(help="Address; default: DATABASE_URL.", show_default=False)
+    ] = None,
+    schema: Annotated[
+        str | None, typer.Option(help="Schema of the table; default: STATE_CACHE_SCHEMA or public.")
+    ] = None,
+) -> None:
+    """Create or bring up to date the table trigger_state; safe to repeat."""
+    chosen = schema or CacheConfig.from_env().schema
+    version = init_db(database_url or url_from_env("DATABASE_URL"), schema=chosen)
+    out.print(f"The table {chosen}.trigger_state is at version {version}.")
+
+
+@app.command("version")
+def version_command() -> None:
+    """Print the version."""
+    out.print(statecache.__version__)
+
+
+@study.command("list")
+def list_command() -> None:
+    """List the experiments that can be run."""
+    with _study_installed():
+        from statecache.study.checkout import find_root
+        from statecache.study.experiments import list_experiments
+    experiments = list_experiments(find_root() / "experiments")
+    width = max(map(len, experiments), default=0)
+    for name, title in experiments.items():
+        out.print(f"{name:{width}}  {title}", markup=False)
+
+
+@study.command("run")
+def run_command(
+    name: Annotated[str, typer.Argument(help="An experiment; see `statecache study list`.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished run.")
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="Where run folders go; default: results/ of the checkout.")
+    ] = None,
+) -> int:
+    """Run an experiment and write its report."""
+    with _study_installed():
+        from statecache.study.checkout import find_root
+        from statecache.study.experiments import parse_override
+        from statecache.study.runner import resume_study, run_study
+    if resume and parameter:
+        raise UsageError("--resume goes on with the run's own parameters: leave out -p.")
+    root = find_root()
+    folder = results or root / "results"
+    overrides = dict(parse_override(text) for text in parameter or [])
+    try:
+        with _progress() as on_progress:
+            if resume:
+                outcome = resume_study(name, root, folder, on_progress)
+            else:
+                outcome = run_study(name, root, folder, overrides, on_progress)
+    except KeyboardInterrupt:
+        err.print(
+            "Interrupted; what was measured is kept. "
+            f"Go on with: statecache study run {name} --resume"
+        )
+        return INTERRUPTED
+    return _print_outcome(outcome)
+
+
+@study.command("lab")
+def lab_command() -> int:
+    """Open JupyterLab on the notebooks, with the servers running."""
+    with _study_installed():
+        from statecache.study.checkout import find_root
+        from statecache.study.servers import running_servers
+    with running_servers() as servers:
+        lab = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "jupyterlab", str(find_root() / "notebooks")],
+            env=os.environ | servers.environment(),
+        )
+        # A terminal's Ctrl-C reaches the lab, too, which asks and then ends: wait for it.
+        while True:
+            try:
+                return lab.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def _print_outcome(outcome: Outcome) -> int:
+    from statecache.study.runner import summary_lines
+
+    for line in summary_lines(outcome.folder):
+        out.print(line, markup=False)
+    try:
+        page = outcome.page.resolve().relative_to(Path.cwd().resolve())
+    except ValueError:
+        page = outcome.page
+    if outcome.failure is not None:
+        err.print(f"statecache: {outcome.failure}", markup=False)
+    out.print(f"Report: {page}", markup=False)
+    return 0 if outcome.failure is None else 1
+
+
+@contextmanager
+def _study_installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("statecache"):
+            raise
+        raise UsageError(
+            f"the study needs the package {error.name}: pip install 'statecache[study]'."
+        ) from error
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress]:
+    """Yield where progress goes: a bar on a terminal, a line a quarter elsewhere."""
+    if not err.is_terminal:
+        yield _quarters()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=what or "running")
+
+
+def _quarters() -> OnProgress:
+    told = -1
+
+    def on_progress(share: float, what: str) -> None:
+        nonlocal told
+        if int(share * 4) > told:
+            told = int(share * 4)
+            err.print(f"{share:4.0%}  {what}".rstrip(), markup=False)
+
+    return on_progress

@@ -1,0 +1,170 @@
+"""Settings of the managers, from keyword arguments or the environment."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from statecache.errors import ConfigError
+
+__all__ = ["CacheConfig", "url_from_env"]
+
+log = logging.getLogger("statecache")
+
+PREFIX = "STATE_CACHE_"
+
+#: What PostgreSQL takes as an identifier without surprises: it is folded to lower case elsewhere.
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """How a manager caches; every value is checked when the object is made.
+
+    Every field is also an environment variable: ``ttl_secs`` is ``STATE_CACHE_TTL_SECS``.
+
+    Raises ``ConfigError`` for a value out of range.
+    """
+
+    #: Whether Redis is used at all; ``False`` is the rollback and opens no connection to it.
+    enabled: bool = True
+    #: Time to live of a cached state, in seconds (milliseconds are kept: 0.25 is 250 ms).
+    ttl_secs: float = 300.0
+    #: The most that one call of the cache may cost, in milliseconds.
+    timeout_ms: int = 50
+    #: A cache key is this prefix followed by the trigger id.
+    key_prefix: str = "trigger:state:"
+    #: PostgreSQL schema that holds the table ``trigger_state``.
+    schema: str = "public"
+    #: The largest state, in bytes of encoded JSON.
+    max_state_bytes: int = 1 << 20
+    #: A state read from PostgreSQL is not cached once it is older than this, in milliseconds.
+    fill_deadline_ms: int = 5_000
+    #: How long a delete keeps slow readers from bringing the state back, in seconds.
+    tombstone_secs: float = 60.0
+    #: Failed calls in a row after which the cache is left alone for a while.
+    breaker_threshold: int = 5
+    #: The longest pause before the cache is tried again, in milliseconds.
+    breaker_max_wait_ms: int = 1_000
+    #: Connections to PostgreSQL that a manager made by ``from_env`` holds at most.
+    pool_size: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the field, the value and what is allowed."""
+        _in_range("ttl_secs", self.ttl_secs, 0.001, 10 * 365 * 86_400)
+        _in_range("timeout_ms", self.timeout_ms, 1, 60_000)
+        _in_range("max_state_bytes", self.max_state_bytes, 2, 64 << 20)
+        _in_range("fill_deadline_ms", self.fill_deadline_ms, 1, 600_000)
+        _in_range("tombstone_secs", self.tombstone_secs, 0.001, 86_400)
+        _in_range("breaker_threshold", self.breaker_threshold, 1, 1_000_000)
+        _in_range("breaker_max_wait_ms", self.breaker_max_wait_ms, 1, 600_000)
+        _in_range("pool_size", self.pool_size, 1, 10_000)
+        if self.tombstone_secs * 1000 < 2 * self.fill_deadline_ms:
+            raise ConfigError(
+                f"tombstone_secs is {self.tombstone_secs:g}, which a fill can outlive: "
+                f"take at least {2 * self.fill_deadline_ms / 1000:g}, twice fill_deadline_ms."
+            )
+        if not self.key_prefix or len(self.key_prefix.encode()) > 256:
+            raise ConfigError(
+                f"key_prefix is {self.key_prefix!r}: take 1 to 256 bytes that no other "
+                "program's keys begin with."
+            )
+        if not _IDENTIFIER.match(self.schema):
+            raise ConfigError(
+                f"schema is {self.schema!r}: take 1 to 63 lower-case letters, digits and "
+                "underscores that do not begin with a digit."
+            )
+
+    @property
+    def ttl_ms(self) -> int:
+        """Time to live of a cached state, in milliseconds."""
+        return max(1, round(self.ttl_secs * 1000))
+
+    @property
+    def tombstone_ms(self) -> int:
+        """Life of a tombstone, in milliseconds."""
+        return max(1, round(self.tombstone_secs * 1000))
+
+    @property
+    def effective_fill_deadline_ms(self) -> int:
+        """Deadline of a fill, kept below half the TTL.
+
+        A newer entry must not expire while an older fill may still arrive.
+        """
+        return max(1, min(self.fill_deadline_ms, self.ttl_ms // 2))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> CacheConfig:
+        """Read every ``STATE_CACHE_*`` variable; an absent one leaves the default.
+
+        Raises ``ConfigError`` that names the variable, its value and what is allowed. A variable
+        that is no setting is logged as a warning (a rollback may meet newer settings).
+        """
+        environ = os.environ if environ is None else environ
+        kinds: dict[str, str] = {field.name: str(field.type) for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX):
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in kinds:
+                _warn_unknown(variable, [PREFIX + known.upper() for known in kinds])
+                continue
+            values[name] = _parse(variable, text, kinds[name])
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            named = re.sub(r"^(\w+)", lambda m: PREFIX + m[1].upper(), str(error))
+            raise ConfigError(named) from None
+
+
+def url_from_env(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return a server's address from the environment, or say that it is missing."""
+    url = (os.environ if environ is None else environ).get(name, "")
+    if not url:
+        example = {
+            "DATABASE_URL": "postgresql://user:password@127.0.0.1:5432/events",
+            "REDIS_URL": "redis://:password@127.0.0.1:6379/0",
+        }.get(name, "")
+        raise ConfigError(f"{name} is not set: give the server's address, such as {example}.")
+    return url
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}: take a number from {low:g} to {high:g}.")
+
+
+def _parse(variable: str, text: str, kind: str) -> Any:
+    parser, allowed = _PARSERS[kind]
+    try:
+        return parser(text.strip())
+    except (ValueError, KeyError):
+        raise ConfigError(f"{variable} is {text!r}: take {allowed}.") from None
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True} | {
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+_PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "bool": (lambda text: _BOOLEANS[text.lower()], "true or false"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "str": (str, "a text"),
+}
+
+
+def _warn_unknown(variable: str, known: list[str]) -> None:
+    near = difflib.get_close_matches(variable, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    log.warning("%s is not a setting of statecache%s", variable, hint)

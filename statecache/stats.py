@@ -1,0 +1,92 @@
+"""Counters of a manager, and the picture of them that callers get."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["CacheStats", "Tally"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """What a manager did since it was made; a picture that does not change afterwards.
+
+    ``hits + misses`` is the number of loads. A load that the cache could not answer because of
+    trouble is a miss, too, with its own reason.
+    """
+
+    enabled: bool
+    ttl_secs: float
+    hits: int = 0
+    misses: int = 0
+    #: Failed calls of the cache, by whatever operation and reason.
+    errors: int = 0
+    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired.
+    misses_by_reason: dict[str, int] = field(default_factory=dict)
+    #: "operation:reason" → failed calls of the cache.
+    errors_by_reason: dict[str, int] = field(default_factory=dict)
+    #: Entries put after a miss, and fills that came too late or found something newer.
+    fills: int = 0
+    fills_dropped: int = 0
+    #: Entries put after a committed write or delete, and those that found something newer.
+    puts: int = 0
+    puts_superseded: int = 0
+    #: Statements sent to PostgreSQL that read or wrote states.
+    db_reads: int = 0
+    db_writes: int = 0
+    #: Loads that shared another caller's database read (single flight).
+    coalesced: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of loads answered by the cache, 0 to 1; 0 before the first load."""
+        loads = self.hits + self.misses
+        return self.hits / loads if loads else 0.0
+
+
+class Tally:
+    """Counts by name, from any thread, without losing one."""
+
+    __slots__ = ("_counts", "_lock")
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add ``count`` to the counter ``name``; names with a colon group: ``miss:absent``."""
+        with self._lock:
+            self._counts[name] += count
+
+    def snapshot(self, *, enabled: bool, ttl_secs: float) -> CacheStats:
+        """Return the counters as ``CacheStats``."""
+        with self._lock:
+            counts = self._counts.copy()
+        misses = _group(counts, "miss:")
+        errors = _group(counts, "error:")
+        return CacheStats(
+            enabled=enabled,
+            ttl_secs=ttl_secs,
+            hits=counts["hit"],
+            misses=sum(misses.values()),
+            errors=sum(errors.values()),
+            misses_by_reason=misses,
+            errors_by_reason=errors,
+            fills=counts["fill"],
+            fills_dropped=counts["fill_dropped"],
+            puts=counts["put"],
+            puts_superseded=counts["put_superseded"],
+            db_reads=counts["db_read"],
+            db_writes=counts["db_write"],
+            coalesced=counts["coalesced"],
+        )
+
+
+def _group(counts: Counter[str], prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): count
+        for name, count in sorted(counts.items())
+        if name.startswith(prefix)
+    }

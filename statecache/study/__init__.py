@@ -1,0 +1,1 @@
+"""The performance study: real servers, recorded events, measurements, verdicts."""

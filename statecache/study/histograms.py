@@ -1,0 +1,31 @@
+"""Latency histograms with logarithmic buckets, kept instead of single latencies."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = ["histogram"]
+
+#: Buckets are 1/64 of a factor of two wide, so a value is known within 1.1 %.
+PER_OCTAVE: Final = 64
+
+
+def histogram(latencies_s: NDArray[np.float64]) -> pd.DataFrame:
+    """Return low_us, high_us (float64, a bucket's limits) and count (int64) of buckets in use.
+
+    Latencies are in seconds; anything below a microsecond falls into the bucket of one.
+    """
+    microseconds = np.maximum(latencies_s * 1e6, 1.0)
+    bucket = np.floor(np.log2(microseconds) * PER_OCTAVE).astype(np.int64)
+    number, count = np.unique(bucket, return_counts=True)
+    return pd.DataFrame(
+        {
+            "low_us": np.exp2(number / PER_OCTAVE),
+            "high_us": np.exp2((number + 1) / PER_OCTAVE),
+            "count": count.astype(np.int64),
+        }
+    )

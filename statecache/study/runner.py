@@ -1,0 +1,197 @@
+"""Run an experiment: servers up, notebooks executed one after the other, pages rendered."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import papermill
+import papermill.exceptions
+from traitlets.config import Config
+
+from statecache.study import environment
+from statecache.study.experiments import Experiment, NotebookRun, load_experiment
+from statecache.study.progress import PROGRESS_FILE, read_progress
+from statecache.study.report import render_notebook, render_results_index, render_run
+from statecache.study.runfolder import RunFolder, newest_unfinished, utc_now
+from statecache.study.servers import Servers, describe, running_servers
+from statecache.study.workspace import TOKEN, clean_up, new_token
+
+__all__ = ["Outcome", "resume_study", "run_study", "summary_lines"]
+
+#: No notebook may take longer, in seconds; papermill's own default is for ever.
+CELL_TIMEOUT_S = 3_600
+
+#: Told the share that is done, 0 to 1, and what is being done.
+OnProgress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its folder, the index page and, where a notebook failed, why."""
+
+    folder: RunFolder
+    page: Path
+    failure: str | None = None
+
+
+def run_study(
+    name: str,
+    root: Path,
+    results: Path,
+    overrides: Mapping[str, Any],
+    on_progress: OnProgress,
+) -> Outcome:
+    """Run the experiment ``name`` in a folder of its own below ``results``.
+
+    Raises ``ExperimentError`` before anything starts, ``StudyError`` where servers or files fail.
+    An interruption (``KeyboardInterrupt``) leaves the measured cells and the status
+    ``interrupted``, and is raised again.
+    """
+    experiment = load_experiment(name, root, overrides)
+    started = utc_now()
+    folder = RunFolder.create(results, name, started)
+    words = ["statecache", "study", "run", name]
+    for key, value in overrides.items():
+        words += ["-p", f"{key}={value}"]
+    folder.update_run(
+        study=name,
+        title=experiment.title,
+        started=started,
+        command=shlex.join(words),
+        overrides=dict(overrides),
+        parameters={run.name: run.parameters for run in experiment.notebooks},
+        notebooks=[
+            {"name": run.name, "title": run.title, "summary": run.summary}
+            for run in experiment.notebooks
+        ],
+        profile="loopback",
+        git_commit=environment.git_commit(root),
+        packages=environment.packages(),
+        machine=environment.machine(),
+    )
+    return _execute(experiment, folder, root, on_progress)
+
+
+def resume_study(name: str, root: Path, results: Path, on_progress: OnProgress) -> Outcome:
+    """Go on with the newest unfinished run of ``name``; measured cells are not measured again."""
+    folder = newest_unfinished(results, name)
+    experiment = load_experiment(name, root, folder.read_run().get("overrides", {}))
+    return _execute(experiment, folder, root, on_progress)
+
+
+def summary_lines(folder: RunFolder) -> list[str]:
+    """Return the answer and the verdicts of a run, a line each, for a terminal."""
+    found = folder.read_verdicts()
+    judged = [
+        f"{row['verdict']}: {row['claim']} (measured {row['measured']}, "
+        f"95 % interval {row['interval']}, profile {row['profile']})"
+        for row in found.get("verdicts", [])
+    ]
+    return [*map(str, found.get("answer", [])), *judged]
+
+
+def _execute(
+    experiment: Experiment, folder: RunFolder, root: Path, on_progress: OnProgress
+) -> Outcome:
+    folder.update_run(status="running", finished=None)
+    failure = None
+    status = "failed"
+    try:
+        on_progress(0.0, "starting the servers")
+        with running_servers() as servers:
+            folder.update_run(servers=describe(servers))
+            count = len(experiment.notebooks)
+            for number, run in enumerate(experiment.notebooks):
+
+                def on_share(share: float, what: str, done: int = number) -> None:
+                    on_progress((done + share) / count, what)
+
+                failure = _run_notebook(run, folder, root, servers, on_share)
+                if failure is not None:
+                    break
+        if failure is None:
+            status = "complete"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        folder.update_run(status=status, finished=utc_now())
+        page = render_run(folder.path)
+        render_results_index(folder.path.parent)
+    return Outcome(folder, page, failure)
+
+
+def _run_notebook(
+    run: NotebookRun, folder: RunFolder, root: Path, servers: Servers, on_progress: OnProgress
+) -> str | None:
+    """Execute and render one notebook; return why it failed, ``None`` where it did not."""
+    executed = folder.path / f"{run.name}.ipynb"
+    token = new_token()
+    # Where SQL and keys go that an interrupted kernel could not remove: the runner does.
+    variables = servers.environment() | {TOKEN: token}
+    config = Config()
+    config.KernelManager.transport_encryption = "auto"
+    failure = None
+    try:
+        with _watched(folder, on_progress) as progress, _environment(variables | progress):
+            papermill.execute_notebook(
+                str(run.path),
+                str(executed),
+                parameters=run.parameters | {"run_dir": str(folder.path)},
+                kernel_name="python3",
+                cwd=str(root),
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_TIMEOUT_S,
+                config=config,
+            )
+    except papermill.exceptions.PapermillExecutionError as error:
+        failure = f"{run.name}: {error.ename}: {error.evalue}"
+    finally:
+        clean_up(servers, token)
+    on_progress(1.0, f"rendering {run.name}")
+    render_notebook(executed, folder.path / f"{run.name}.html", title=run.title)
+    return failure
+
+
+@contextmanager
+def _watched(folder: RunFolder, on_progress: OnProgress) -> Iterator[dict[str, str]]:
+    """Pass on what the notebook reports; yields the variables that make it report."""
+    path = folder.path / ".progress"
+    path.unlink(missing_ok=True)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            on_progress(*read_progress(path))
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield {PROGRESS_FILE: str(path)}
+    finally:
+        over.set()
+        watcher.join()
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the kernel, which inherits them; passwords go no other way."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

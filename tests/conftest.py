@@ -1,0 +1,38 @@
+"""Fixtures for everything that needs the servers; they start once, when first asked for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+from support.scratch import Scratch
+
+from statecache import init_db
+from statecache.study.servers import Servers, running_servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Real servers: those of the environment, or embedded ones."""
+    with running_servers() as running:
+        yield running
+
+
+@pytest.fixture
+def scratch(servers: Servers) -> Iterator[Scratch]:
+    """A schema with the table, and a key prefix, that only this test uses."""
+    token = secrets.token_hex(4)
+    schema, prefix = f"statecache_test_{token}", f"statecache:test:{token}:"
+    init_db(servers.database_url, schema=schema)
+    with (
+        psycopg.connect(servers.database_url, autocommit=True) as database,
+        redis.Redis.from_url(servers.redis_url) as cache,
+    ):
+        yield Scratch(servers.database_url, servers.redis_url, schema, prefix, database, cache)
+        database.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+        for key in cache.scan_iter(f"{prefix}*"):
+            cache.unlink(key)

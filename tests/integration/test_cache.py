@@ -1,0 +1,266 @@
+"""What the cache adds, and that it never changes an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg_pool
+import pytest
+import redis
+import redis.asyncio
+from support.managers import CACHED
+from support.scratch import Scratch
+
+from statecache import AsyncCachedStateManager, CachedStateManager
+from statecache._sync.cache import Put, StateCache
+from statecache.stats import Tally
+
+
+@pytest.fixture(params=CACHED)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def manager(kind: str, scratch: Scratch) -> Iterator[Any]:
+    with scratch.manager(kind) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cache(scratch: Scratch) -> Iterator[StateCache]:
+    """The cache alone, to put entries in any order."""
+    opened = StateCache(redis.Redis.from_url(scratch.redis_url), scratch.config(), Tally())
+    yield opened
+    opened.close()
+
+
+# Write-through and cache-aside
+
+
+def test_an_update_is_written_through(manager: Any, scratch: Scratch) -> None:
+    manager.update_state("trigger_123", {"b": 1, "a": 2})
+    assert scratch.entry("trigger_123") == b'0000000000000001J{"a": 2, "b": 1}'
+    assert manager.load_state("trigger_123") == {"a": 2, "b": 1}
+    stats = manager.get_cache_stats()
+    assert (stats.hits, stats.misses, stats.db_reads) == (1, 0, 0)
+
+
+def test_a_miss_fills_the_cache_with_what_postgresql_holds(manager: Any, scratch: Scratch) -> None:
+    scratch.sql("INSERT INTO {t} (trigger_id, state_data, version) VALUES ('t', '[1]', 9)")
+    assert manager.load_state("t") == [1]
+    assert scratch.entry("t") == b"0000000000000009J[1]"
+    assert manager.load_state("t") == [1]
+    stats = manager.get_cache_stats()
+    assert (stats.hits, stats.misses, stats.fills, stats.hit_rate) == (1, 1, 1, 0.5)
+    assert stats.misses_by_reason == {"absent": 1}
+
+
+def test_what_does_not_exist_is_not_cached(manager: Any, scratch: Scratch) -> None:
+    assert manager.load_state("t") is None
+    assert scratch.entry("t") is None
+
+
+def test_the_ttl_is_kept_to_the_millisecond(kind: str, scratch: Scratch) -> None:
+    with scratch.manager(kind, ttl_secs=0.75) as manager:
+        manager.update_state("t", 1)
+        assert 0 < scratch.cache.pttl(scratch.prefix + "t") <= 750
+        scratch.cache.delete(scratch.prefix + "t")
+        manager.load_state("t")
+        assert 0 < scratch.cache.pttl(scratch.prefix + "t") <= 750
+
+
+def test_an_expired_entry_is_a_miss(kind: str, scratch: Scratch) -> None:
+    with scratch.manager(kind, ttl_secs=0.05) as manager:
+        manager.update_state("t", 1)
+        deadline = time.monotonic() + 10
+        while scratch.entry("t") is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert manager.load_state("t") == 1
+        assert manager.get_cache_stats().misses == 1
+
+
+def test_managers_see_each_other_s_writes_at_once(scratch: Scratch) -> None:
+    with scratch.manager(CACHED[0]) as one, scratch.manager(CACHED[1]) as other:
+        for count in range(20):
+            (one, other)[count % 2].update_state("t", count)
+            assert one.load_state("t") == other.load_state("t") == count
+        one.delete_state("t")
+        assert other.load_state("t") is None
+
+
+def test_a_disabled_cache_opens_no_connection(scratch: Scratch) -> None:
+    with psycopg_pool.ConnectionPool(scratch.database_url, min_size=1) as pool:
+        before = scratch.cache.info("stats")["total_connections_received"]
+        with CachedStateManager(pool, None, config=scratch.config(enabled=False)) as manager:
+            manager.update_state("t", 1)
+            assert manager.load_state("t") == 1
+            manager.delete_state("t")
+            assert manager.load_state("t") is None
+            assert not manager.get_cache_stats().enabled
+        assert scratch.cache.info("stats")["total_connections_received"] == before
+
+
+def test_the_managers_own_their_connections_when_made_from_the_environment(
+    scratch: Scratch,
+) -> None:
+    environ = {
+        "DATABASE_URL": scratch.database_url,
+        "REDIS_URL": scratch.redis_url,
+        "STATE_CACHE_SCHEMA": scratch.schema,
+        "STATE_CACHE_KEY_PREFIX": scratch.prefix,
+        "STATE_CACHE_TTL_SECS": "600",
+    }
+    with CachedStateManager.from_env(environ) as manager:
+        manager.update_state("t", 1)
+        assert manager.load_state("t") == 1
+        assert manager.get_cache_stats().ttl_secs == 600
+
+    async def use() -> Any:
+        unentered = AsyncCachedStateManager.from_env(environ)
+        try:
+            return await unentered.load_state("t")
+        finally:
+            await unentered.aclose()
+
+    assert asyncio.run(use()) == 1
+
+
+def test_the_positional_ttl_of_the_documented_call(scratch: Scratch) -> None:
+    client = redis.Redis.from_url(scratch.redis_url)
+    with psycopg_pool.ConnectionPool(scratch.database_url, min_size=1) as pool:
+        manager = CachedStateManager(pool, client, 300)
+        assert manager.get_cache_stats().ttl_secs == 300
+        manager.close()
+    client.close()
+
+
+# The cache never goes backwards
+
+
+def test_an_older_put_does_not_replace_a_newer_one(cache: StateCache, scratch: Scratch) -> None:
+    assert cache.put("t", 10, b'"new"') is Put.STORED
+    assert cache.put("t", 9, b'"old"') is Put.SUPERSEDED
+    assert scratch.entry("t") == b'000000000000000aJ"new"'
+
+
+def test_versions_are_compared_beyond_what_a_double_holds(
+    cache: StateCache, scratch: Scratch
+) -> None:
+    assert cache.put("t", 2**60 + 1, b"1") is Put.STORED
+    assert cache.put("t", 2**60, b"0") is Put.SUPERSEDED
+    entry = scratch.entry("t")
+    assert entry is not None
+    assert entry.endswith(b"J1")
+
+
+def test_a_slow_reader_does_not_fill_over_a_newer_write(
+    cache: StateCache, scratch: Scratch
+) -> None:
+    read_at = time.monotonic()
+    cache.put("t", 2, b'"new"')
+    cache.fill("t", 1, b'"old"', read_at)
+    assert scratch.entry("t") == b'0000000000000002J"new"'
+
+
+def test_a_slow_reader_does_not_bring_a_deleted_state_back(manager: Any, cache: StateCache) -> None:
+    manager.update_state("t", "here")
+    read_at = time.monotonic()
+    manager.delete_state("t")
+    assert cache.fill("t", 1, b'"here"', read_at) is Put.SUPERSEDED
+    assert manager.load_state("t") is None
+    assert manager.get_cache_stats().misses_by_reason == {"tombstone": 1}
+
+
+def test_a_tombstone_gives_way_to_what_is_newer_only(cache: StateCache, scratch: Scratch) -> None:
+    cache.put("t", 2, None)
+    cache.fill("t", 2, b"1", time.monotonic())
+    assert scratch.entry("t") == b"0000000000000002D"
+    cache.put("t", 3, b"3")
+    assert scratch.entry("t") == b"0000000000000003J3"
+
+
+def test_the_same_version_arms_the_ttl_again(cache: StateCache, scratch: Scratch) -> None:
+    cache.put("t", 2, b"1")
+    scratch.cache.pexpire(scratch.prefix + "t", 1_000)
+    cache.fill("t", 2, b"1", time.monotonic())
+    assert scratch.cache.pttl(scratch.prefix + "t") > 100_000
+
+
+def test_a_fill_past_its_deadline_is_dropped_by_the_server_s_clock(
+    cache: StateCache, scratch: Scratch
+) -> None:
+    assert cache.fill("t", 1, b"1", time.monotonic() - 6) is Put.LATE
+    assert scratch.entry("t") is None
+    assert cache.fill("t", 1, b"1", time.monotonic()) is Put.STORED
+    assert scratch.entry("t") == b"0000000000000001J1"
+
+
+# Whatever lies in the cache, the answer is PostgreSQL's
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"{}",
+        b"ffffffffffffffffX{}",
+        b"zzzzzzzzzzzzzzzzJ1",
+        b"7fffffffffffffffJ{broken",
+        b"0000000000000001J\xff\xfe",
+        b'{"ema": 1}' * 100,
+    ],
+)
+def test_junk_under_our_key_is_a_counted_miss(manager: Any, scratch: Scratch, junk: bytes) -> None:
+    manager.update_state("t", "truth")
+    scratch.cache.set(scratch.prefix + "t", junk)
+    assert manager.load_state("t") == "truth"
+    assert manager.get_cache_stats().misses_by_reason == {"corrupt": 1}
+
+
+def test_a_key_of_another_type_is_overwritten(manager: Any, scratch: Scratch) -> None:
+    scratch.cache.lpush(scratch.prefix + "t", "a list")
+    manager.update_state("t", 1)
+    assert manager.load_state("t") == 1
+    scratch.cache.delete(scratch.prefix + "t")
+    scratch.cache.sadd(scratch.prefix + "t", "a set")
+    assert manager.load_state("t") == 1
+
+
+def test_an_emptied_cache_and_a_forgotten_script_cost_only_misses(
+    manager: Any, scratch: Scratch
+) -> None:
+    manager.update_state("t", 1)
+    scratch.cache.delete(scratch.prefix + "t")
+    scratch.cache.script_flush()
+    assert manager.load_state("t") == 1
+    assert manager.load_state("t") == 1
+    stats = manager.get_cache_stats()
+    assert (stats.hits, stats.misses, stats.errors) == (1, 1, 0)
+
+
+# Single flight
+
+
+def test_concurrent_misses_share_database_reads(scratch: Scratch) -> None:
+    scratch.sql("INSERT INTO {t} (trigger_id, state_data) VALUES ('t', '1')")
+
+    async def load_together() -> Any:
+        client = redis.asyncio.Redis.from_url(scratch.redis_url)
+        async with (
+            psycopg_pool.AsyncConnectionPool(scratch.database_url, min_size=4) as pool,
+            AsyncCachedStateManager(pool, client, config=scratch.config()) as manager,
+        ):
+            states = await asyncio.gather(*(manager.load_state("t") for _ in range(50)))
+            await client.aclose()
+            return states, manager.get_cache_stats()
+
+    states, stats = asyncio.run(load_together())
+    assert states == [1] * 50
+    assert stats.hits + stats.misses == 50
+    assert stats.db_reads + stats.coalesced == stats.misses
+    assert stats.coalesced > 0

@@ -1,0 +1,66 @@
+"""A corner of the real servers that belongs to one test."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import redis
+from psycopg import sql
+
+from statecache import CacheConfig
+from support.managers import open_manager
+
+
+@dataclass(frozen=True)
+class Scratch:
+    database_url: str
+    redis_url: str
+    schema: str
+    prefix: str
+    database: psycopg.Connection[Any]
+    cache: redis.Redis
+
+    def config(self, **changes: Any) -> CacheConfig:
+        # A second's time-out: a busy machine must not turn a hit into a miss.
+        defaults: dict[str, Any] = {
+            "schema": self.schema,
+            "key_prefix": self.prefix,
+            "timeout_ms": 1_000,
+        }
+        return CacheConfig(**defaults | changes)
+
+    def manager(
+        self,
+        kind: str,
+        *,
+        redis_url: str | None = None,
+        autocommit: bool = True,
+        pool_timeout: float = 10.0,
+        observer: Any = None,
+        **changes: Any,
+    ) -> AbstractContextManager[Any]:
+        return open_manager(
+            kind,
+            self.database_url,
+            redis_url or self.redis_url,
+            self.config(**changes),
+            autocommit=autocommit,
+            pool_timeout=pool_timeout,
+            observer=observer,
+        )
+
+    def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run SQL in which {t} stands for the table; return the rows, if any."""
+        query = sql.SQL(text).format(t=sql.Identifier(self.schema, "trigger_state"))  # type: ignore[arg-type]
+        cursor = self.database.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def entry(self, trigger_id: str) -> bytes | None:
+        found: bytes | None = self.cache.get(self.prefix + trigger_id)
+        return found
+
+    def version(self, trigger_id: str) -> int:
+        return int(self.sql("SELECT version FROM {t} WHERE trigger_id = %s", trigger_id)[0][0])
