@@ -59,13 +59,15 @@ def time_limit(_seconds: float) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def async_client_pool(client: AsyncRedis | None, timeout_s: float) -> Any:
+def async_client_pool(client: AsyncRedis | None, _timeout_s: float) -> Any:
     """Return a pool that connects as the client does, but fails fast; see ``client_pool``."""
     if not isinstance(client, AsyncRedis):
         raise _wrong_client(client, "redis.asyncio.Redis")
     return redis.asyncio.ConnectionPool(
         connection_class=client.connection_pool.connection_class,
-        **_fail_fast(client, timeout_s)
+        **_fail_fast(client)
+        # async_time_limit covers all of a call; limits inside it would only cost time.
+        | {"socket_timeout": None, "socket_connect_timeout": None}
         | {"retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)},
     )
 
@@ -80,7 +82,8 @@ def client_pool(client: Redis | None, timeout_s: float) -> Any:
         raise _wrong_client(client, "redis.Redis")
     return redis.ConnectionPool(
         connection_class=client.connection_pool.connection_class,
-        **_fail_fast(client, timeout_s)
+        **_fail_fast(client)
+        | {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
         | {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)},
     )
 
@@ -92,15 +95,13 @@ def _wrong_client(client: object, wanted: str) -> ConfigError:
     )
 
 
-def _fail_fast(client: AsyncRedis | Redis, timeout_s: float) -> dict[str, Any]:
+def _fail_fast(client: AsyncRedis | Redis) -> dict[str, Any]:
     taken = {
         name: value
         for name, value in client.connection_pool.connection_kwargs.items()
         if name in _TAKEN or name.startswith("ssl")
     }
     return taken | {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         # As many as there are callers at once: the default turns the 101st away.
         "max_connections": 1 << 16,

@@ -126,7 +126,7 @@ async def _manager(
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             AsyncConnectionPool(
-                servers.database_url, min_size=4, max_size=8, kwargs={"autocommit": True}
+                servers.database_url, min_size=4, max_size=4, kwargs={"autocommit": True}
             )
         )
         if variant.ttl_ms is None:

@@ -36,7 +36,9 @@ class LiveLog:
 
     ``requests``: variant (category), kind (category: event, look), planned_s, started_s, ended_s
     (float64). ``accesses``: variant, operation, outcome, key (category), started_s, ended_s,
-    armed_s (float64, NaN where nothing was put into the cache), in order of their end. ``cpu_share``: CPU time of this process over elapsed time.
+    armed_s (float64, NaN where nothing was put into the cache), in order of their end.
+
+    ``cpu_share``: CPU time of this process over elapsed time.
     """
 
     requests: pd.DataFrame

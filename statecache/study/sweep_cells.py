@@ -16,11 +16,14 @@ from statecache.study.live_pass import PassRecord, cache_commands
 from statecache.study.replay import hit_curve
 from statecache.study.traces import Trace
 
-__all__ = ["PLANNED_LIMIT", "QUIET_SHARE", "Cells", "cells_of"]
+__all__ = ["EXECUTED_LIMIT", "PLANNED_LIMIT", "QUIET_SHARE", "Cells", "cells_of"]
 
 #: A cell is quiet where the 99th percentile of its commits is at most this share of its TTL:
 #: entries arm after the commit, so slow commits move the live hit rate off the planned one.
 QUIET_SHARE: Final = 0.02
+
+#: How far a live hit rate may be from the exact replay of what was done, as a share of the reads.
+EXECUTED_LIMIT: Final = 0.005
 
 #: How far the replay of the planned times may be off in a quiet cell, as a share of the reads.
 PLANNED_LIMIT: Final = 0.01
@@ -49,8 +52,14 @@ class Cells:
         return float(self.cells["commit_p99_us"].max())
 
     @property
-    def wants_repeat(self) -> bool:
-        """Whether the machine was not quiet where the planned replay is off."""
+    def executed_is_off(self) -> bool:
+        """Whether live and replay of the executed times disagree somewhere."""
+        off = (self.cells["hit_rate"] - self.cells["hit_rate_executed"]).abs() > EXECUTED_LIMIT
+        return bool(off.any())
+
+    @property
+    def planned_is_off_by_noise(self) -> bool:
+        """Whether the planned replay is off where the machine was not quiet."""
         off = (self.cells["hit_rate"] - self.cells["hit_rate_planned"]).abs() > PLANNED_LIMIT
         return bool((off & ~self.cells["quiet"]).any())
 

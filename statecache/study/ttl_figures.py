@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from statecache.study.ttl_findings import EXECUTED_LIMIT, Findings, ttl_name
+from statecache.study.sweep_cells import EXECUTED_LIMIT
+from statecache.study.ttl_findings import Findings, ttl_name
 
 __all__ = ["Picture", "hit_rate_picture", "latency_picture", "statements_picture"]
 
@@ -104,8 +105,8 @@ def hit_rate_picture(findings: Findings) -> Picture:
             f"Hit rate against TTL on a logarithmic axis: live points rise "
             f"{100 * first['hit_rate']:.0f} % at {ttl_name(first['ttl_min'])} to "
             f"{100 * last['hit_rate']:.0f} % at {ttl_name(last['ttl_min'])} and lie on the line of "
-            f"the exact replay; the closed form is off by up to {model_off.abs().max():.0f} points. "
-            "Below, the residuals."
+            f"the exact replay; the closed form is off by up to {model_off.abs().max():.0f} "
+            "points. Below, the residuals."
         ),
         caption=(
             f"Hit rate against TTL, {_passes(findings)}, profile loopback. Live points and exact "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -71,35 +71,46 @@ class Sweep:
 async def measure(settings: SweepSettings, servers: Servers, folder: RunFolder) -> Sweep:
     """Run every pass that ``folder`` does not hold yet, and return all of them.
 
-    A pass whose planned times went wrong on a machine that was not quiet is repeated once; of the
-    two, the one with the quicker commits is kept, whatever it shows.
+    Then passes that the machine has disturbed are repeated once: every one in which live and
+    executed times disagree, which the second attempt replaces, and the most disturbed one of
+    those in which only the planned times went wrong; of its two attempts the one with the quicker
+    commits is kept, whatever it shows.
     """
-    kept: list[Cells] = []
-    repeated = []
-    total = len(settings.starts)
     with report_progress() as report:
-        for number, start in enumerate(settings.starts):
 
-            def on_progress(share: float, done: int = number) -> None:
+        async def attempt(number: int, start: str, done: int, total: int) -> Cells:
+            def on_progress(share: float) -> None:
                 report((done + share) / total, f"pass {done + 1} of {total}")
 
-            def attempt(attempt: int, start: str = start) -> Coroutine[None, None, Cells]:
-                return _attempt(
-                    settings, servers, folder, start=start, attempt=attempt, on_progress=on_progress
-                )
+            return await _attempt(
+                settings, servers, folder, start=start, attempt=number, on_progress=on_progress
+            )
 
-            attempts = [await attempt(1)]
-            if attempts[0].wants_repeat:
-                repeated.append(start)
-                attempts.append(await attempt(2))
-            kept.append(min(attempts, key=lambda cells: cells.commit_p99_us))
-        report(1.0, f"pass {total} of {total}")
+        first = len(settings.starts)
+        kept = {
+            start: await attempt(1, start, done, first)
+            for done, start in enumerate(settings.starts)
+        }
+        again = _disturbed(kept)
+        for done, start in enumerate(again, first):
+            second = await attempt(2, start, done, first + len(again))
+            if kept[start].executed_is_off or second.commit_p99_us < kept[start].commit_p99_us:
+                kept[start] = second
+        report(1.0, "measured")
     return Sweep(
         settings,
-        pd.concat([cells.cells for cells in kept], ignore_index=True),
-        pd.concat([cells.histograms for cells in kept], ignore_index=True),
-        repeated,
+        pd.concat([cells.cells for cells in kept.values()], ignore_index=True),
+        pd.concat([cells.histograms for cells in kept.values()], ignore_index=True),
+        again,
     )
+
+
+def _disturbed(passes: Mapping[str, Cells]) -> list[str]:
+    """Return the first days of the passes that are worth a second attempt."""
+    failed = [start for start, cells in passes.items() if cells.executed_is_off]
+    noisy = [start for start, cells in passes.items() if cells.planned_is_off_by_noise]
+    worst = max(noisy, key=lambda start: passes[start].commit_p99_us, default=None)
+    return failed if worst is None or worst in failed else [*failed, worst]
 
 
 async def _attempt(
