@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -47,20 +47,13 @@ class UsageError(StateCacheError):
 def run() -> int:
     """Run the command line and return the exit code."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        app()
+    except SystemExit as ended:  # how the parser ends, with 2 for wrong usage
+        return ended.code if isinstance(ended.code, int) else 0
     except StateCacheError as error:
         err.print(f"statecache: {error}", markup=False)
         return 2 if _is_usage(error) else 1
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _is_usage(error: StateCacheError) -> bool:
@@ -114,7 +107,7 @@ def run_command(
     results: Annotated[
         Path | None, typer.Option(help="Where run folders go; default: results/ of the checkout.")
     ] = None,
-) -> int:
+) -> None:
     """Run an experiment and write its report."""
     with _study_installed():
         from statecache.study.checkout import find_root
@@ -125,6 +118,7 @@ def run_command(
     root = find_root()
     folder = results or root / "results"
     overrides = dict(parse_override(text) for text in parameter or [])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:
             if resume:
@@ -136,12 +130,12 @@ def run_command(
             "Interrupted; what was measured is kept. "
             f"Go on with: statecache study run {name} --resume"
         )
-        return INTERRUPTED
-    return _print_outcome(outcome)
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(_print_outcome(outcome))
 
 
 @study.command("lab")
-def lab_command() -> int:
+def lab_command() -> None:
     """Open JupyterLab on the notebooks, with the servers running."""
     with _study_installed():
         from statecache.study.checkout import find_root
@@ -154,7 +148,7 @@ def lab_command() -> int:
         # A terminal's Ctrl-C reaches the lab, too, which asks and then ends: wait for it.
         while True:
             try:
-                return lab.wait()
+                raise typer.Exit(lab.wait())
             except KeyboardInterrupt:
                 continue
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -36,3 +37,18 @@ def scratch(servers: Servers) -> Iterator[Scratch]:
         database.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
         for key in cache.scan_iter(f"{prefix}*"):
             cache.unlink(key)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where CI sets STATECACHE_FORBID_SKIPS, a skipped test is a failure.
+
+    Exempt are tests on data that is not part of the project and lies beside some checkouts only.
+    """
+    if not os.environ.get("STATECACHE_FORBID_SKIPS") or session.exitstatus != 0:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    forbidden = [report for report in skipped if "../shared/data" not in str(report.longrepr)]
+    if forbidden:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"{len(forbidden)} tests were skipped where none may be", red=True)

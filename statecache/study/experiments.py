@@ -138,7 +138,11 @@ def _override(runs: Sequence[NotebookRun], key: str, value: Any) -> None:
 
 def _declared(path: Path) -> dict[str, str]:
     """Return parameter → annotated type of a notebook."""
-    inspected = papermill.inspect_notebook(str(path))
+    try:
+        inspected = papermill.inspect_notebook(str(path))
+    except ValueError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ExperimentError(f"the notebook {path.name} cannot be read ({reason}).") from error
     return {
         name: str(about["inferred_type_name"]).strip()
         for name, about in inspected.items()

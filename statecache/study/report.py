@@ -31,7 +31,6 @@ _NOTICES = {
     "no conclusion should rest on it.",
 }
 _VERDICT = ("id", "claim", "measured", "interval", "bound", "profile", "verdict", "why", "notebook")
-_SERVERS = {"postgresql": "PostgreSQL", "redis": "Redis protocol"}
 
 
 def render_run(run_dir: Path) -> Path:
@@ -186,11 +185,7 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in machine.items()
         if value is not None and name != "python"
     ]
-    running = [
-        f"{_SERVERS.get(name, name)} {_text(version)}"
-        for name, version in servers.items()
-        if name != "embedded"
-    ]
+    running = [_server(name, about) for name, about in servers.items() if name != "embedded"]
     if servers:
         own = servers.get("embedded") is True
         running.append("started by the study" if own else "given by the environment")
@@ -198,7 +193,7 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     python = f"Python {_text(machine['python'])}" if machine.get("python") else ""
     facts = {
         "Machine": ", ".join(shown),
-        "Servers": ", ".join(running),
+        "Servers": "; ".join(running),
         "Deployment profile": run["profile"],
         "Versions": ", ".join(filter(None, [python, *packages])),
         "Seed": _text(run["seed"]),
@@ -207,6 +202,19 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         "Finished": moment(run["finished"]),
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def _server(key: str, about: Any) -> str:
+    """Return a server's name and version, and the settings that are known."""
+    if not isinstance(about, dict):
+        return f"{key} {_text(about)}"
+    settings = ", ".join(
+        f"{name} {_text(value)}"
+        for name, value in about.items()
+        if name not in ("name", "version", "redis_version") and value not in (None, "")
+    )
+    named = f"{about.get('name', key)} {about.get('version', '')}".strip()
+    return f"{named} ({settings})" if settings else named
 
 
 def _link(folder: Path, name: str) -> str:

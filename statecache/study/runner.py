@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import papermill
 import papermill.exceptions
-from traitlets.config import Config
 
 from statecache.study import environment
 from statecache.study.experiments import Experiment, NotebookRun, load_experiment
+from statecache.study.kernel import execute
 from statecache.study.progress import PROGRESS_FILE, read_progress
 from statecache.study.report import render_notebook, render_results_index, render_run
 from statecache.study.runfolder import RunFolder, newest_unfinished, utc_now
@@ -24,9 +23,6 @@ from statecache.study.servers import Servers, describe, running_servers
 from statecache.study.workspace import TOKEN, clean_up, new_token
 
 __all__ = ["Outcome", "resume_study", "run_study", "summary_lines"]
-
-#: No notebook may take longer, in seconds; papermill's own default is for ever.
-CELL_TIMEOUT_S = 3_600
 
 #: Told the share that is done, 0 to 1, and what is being done.
 OnProgress = Callable[[float, str], None]
@@ -136,22 +132,10 @@ def _run_notebook(
     token = new_token()
     # Where SQL and keys go that an interrupted kernel could not remove: the runner does.
     variables = servers.environment() | {TOKEN: token}
-    config = Config()
-    config.KernelManager.transport_encryption = "auto"
     failure = None
     try:
         with _watched(folder, on_progress) as progress, _environment(variables | progress):
-            papermill.execute_notebook(
-                str(run.path),
-                str(executed),
-                parameters=run.parameters | {"run_dir": str(folder.path)},
-                kernel_name="python3",
-                cwd=str(root),
-                progress_bar=False,
-                log_output=False,
-                execution_timeout=CELL_TIMEOUT_S,
-                config=config,
-            )
+            execute(run.path, executed, run.parameters | {"run_dir": str(folder.path)}, cwd=root)
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{run.name}: {error.ename}: {error.evalue}"
     finally:

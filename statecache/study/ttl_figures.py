@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from statecache.study.sweep_cells import EXECUTED_LIMIT
 from statecache.study.ttl_findings import Findings, ttl_name
 
 __all__ = ["Picture", "hit_rate_picture", "latency_picture", "statements_picture"]
 
-TICKS_MIN = (5, 15, 30, 60, 120, 240, 480, 1440, 2880)
+TICKS_MIN = (5, 15, 60, 120, 240, 480, 1440, 2880)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ def hit_rate_picture(findings: Findings) -> Picture:
     """Hit rate against TTL: live points, exact replay, closed form; residuals below."""
     by_ttl, curve, cells = findings.by_ttl, findings.curve, findings.cached_cells
     figure, (top, live, model) = plt.subplots(
-        3, 1, sharex=True, figsize=(7.2, 6.4), height_ratios=(4, 1.3, 1.3)
+        3, 1, sharex=True, figsize=(5.8, 6.2), height_ratios=(4, 1.5, 1.3)
     )
     top.axhspan(70, 90, color="0.5", alpha=0.18, linewidth=0)
     top.text(5.3, 80, "documented\n70–90 %", va="center", fontsize="small")
-    top.plot(curve["ttl_min"], 100 * curve["exact"], label="exact replay, planned times")
-    top.plot(curve["ttl_min"], 100 * curve["closed_form"], label="closed form, read-modify-write")
+    top.plot(curve["ttl_min"], 100 * curve["exact"], marker="", label="exact replay, planned times")
+    top.plot(curve["ttl_min"], 100 * curve["closed_form"], marker="", label="closed form")
     reach = 100 * np.vstack(
         [by_ttl["hit_rate"] - by_ttl["low"], by_ttl["high"] - by_ttl["hit_rate"]]
     )
@@ -52,7 +52,7 @@ def hit_rate_picture(findings: Findings) -> Picture:
         markersize=5,
         capsize=3,
         linestyle="none",
-        label="live, mean and 95 % interval over the passes",
+        label="live, mean and 95 % interval",
     )
     top.set(ylabel="hit rate, % of reads", ylim=(0, 102))
     top.legend(loc="lower right")
@@ -69,32 +69,32 @@ def hit_rate_picture(findings: Findings) -> Picture:
         color="black",
         markersize=4,
         linestyle="none",
-        label="− replay of executed times",
+        label="executed times",
     )
     for mask, fill, label in (
-        (quiet, "full", "− replay of planned times"),
-        (~quiet, "none", "the same, commits slow"),
+        (quiet, "full", "planned times"),
+        (~quiet, "none", "planned, commits slow"),
     ):
         if mask.any():
             live.plot(
                 cells["ttl_min"][mask] * 1.04,
                 off[mask],
                 "^",
-                color="C1",
+                color="C0",
                 fillstyle=fill,
                 markersize=5,
                 linestyle="none",
                 label=label,
             )
-    widest = max(1.1, float(pd.concat([off, executed]).abs().max()) * 1.2)
-    live.set(ylabel="live − …,\npoints", ylim=(-widest, widest))
+    widest = max(1.6, float(pd.concat([off, executed]).abs().max()) * 1.6)
+    live.set(ylabel="live − replay,\npoints", ylim=(-widest, widest))
     live.legend(loc="upper right", ncols=3, fontsize="x-small")
 
     model.axhline(0, color="0.5", linewidth=0.8)
     model.plot(
-        curve["ttl_min"], 100 * (curve["closed_form"] - curve["exact"]), color="C1", linestyle="--"
+        curve["ttl_min"], 100 * (curve["closed_form"] - curve["exact"]), "--", color="C1", marker=""
     )
-    model.set(ylabel="closed form\n− exact, points", xlabel="TTL, event time")
+    model.set(ylabel="closed −\nexact, points", xlabel="TTL, event time")
     _time_axis(model)
     model_off = 100 * (curve["closed_form"] - curve["exact"])
     first, last = by_ttl.iloc[0], by_ttl.iloc[-1]
@@ -130,7 +130,7 @@ def hit_rate_picture(findings: Findings) -> Picture:
 def statements_picture(findings: Findings) -> Picture:
     """PostgreSQL statements saved against TTL, beside the bound."""
     by_ttl, curve, share = findings.by_ttl, findings.curve, findings.read_share
-    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+    figure, axes = plt.subplots(figsize=(5.8, 3.6))
     axes.axhspan(70, 90, color="0.5", alpha=0.18, linewidth=0)
     axes.text(5.3, 80, "documented\n70–90 %", va="center", fontsize="small")
     axes.axhline(
@@ -140,6 +140,7 @@ def statements_picture(findings: Findings) -> Picture:
         curve["ttl_min"],
         100 * share * curve["exact"],
         color="C0",
+        marker="",
         label="share of reads × exact hit rate",
     )
     axes.plot(
@@ -152,7 +153,7 @@ def statements_picture(findings: Findings) -> Picture:
         label="live, counted by PostgreSQL",
     )
     axes.set(ylabel="statements saved, %", ylim=(0, 102), xlabel="TTL, event time")
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.68))
+    axes.legend(loc="lower right")
     _time_axis(axes)
     last = by_ttl.iloc[-1]
     return Picture(
@@ -183,7 +184,7 @@ def statements_picture(findings: Findings) -> Picture:
 def latency_picture(findings: Findings) -> Picture:
     """Latency by TTL: hits, all loads and commits, beside the uncached manager."""
     by_ttl, uncached = findings.by_ttl, findings.uncached
-    figure, (left, right) = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(7.2, 3.6))
+    figure, (left, right) = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(5.8, 3.6))
     for axes, percent, title in ((left, "p50", "median"), (right, "p99", "99th percentile")):
         for kind, marker, label in (
             ("hit", "o", "load, hit"),
@@ -209,9 +210,11 @@ def latency_picture(findings: Findings) -> Picture:
         axes.set(xlabel="TTL, event time", yscale="log")
         _time_axis(axes, every=2)
     left.set_ylabel("latency, ms")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_minor_locator(NullLocator())
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     figure.legend(
-        *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small"
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
     )
     hit, load = by_ttl["hit_p50_us"].median(), uncached["load_p50_us"]
     faster = load / hit

@@ -76,6 +76,6 @@ def verdict_row(
         "bound": bound_text,
         "profile": profile,
         "verdict": judge(interval, claim.band, bound),
-        "why": why,
+        "why": f"{claim.statistic[0].upper()}{claim.statistic[1:]}. {why}",
         "notebook": claim.notebook,
     }

@@ -217,7 +217,11 @@ RUN: dict[str, Any] = {
         {"name": "absent", "title": "Not run", "summary": ""},
     ],
     "packages": {f"package-{n}": "8.1.0" for n in range(20)},
-    "servers": {"embedded": True, "postgresql": "18.6", "redis": "Valkey 9.1.2"},
+    "servers": {
+        "embedded": True,
+        "postgresql": {"name": "PostgreSQL", "version": "18.6", "fsync": "on"},
+        "redis": {"name": "Valkey", "version": "9.1.2", "save": ""},
+    },
     "machine": {"cpu": "A processor", "cores": 2, "memory_gib": 23.4, "python": "3.11.7"},
 }
 FOUND: dict[str, Any] = {

@@ -184,7 +184,11 @@ class TestRun:
             parameters={"sweep": {"ttl_s": [60, 300], "gather": False}},
             notebooks=[{"name": "sweep", "title": "The sweep", "summary": "Nine TTLs."}],
             packages={"redis": "8.1.0"},
-            servers={"embedded": True, "postgresql": "18.6", "redis": "Valkey 9.1.2"},
+            servers={
+                "embedded": True,
+                "postgresql": {"name": "PostgreSQL", "version": "18.6", "fsync": "on", "jit": None},
+                "redis": {"name": "Valkey", "version": "9.1.2", "redis_version": "7.2.4"},
+            },
             machine={"cpu": "EPYC", "cores": 2, "memory_gib": 23.4, "load_1m": None},
         )  # fmt: skip
         (run / "a.svg").write_text(SVG)
@@ -201,7 +205,7 @@ class TestRun:
         assert "Of 3 claims, 2 hold, 1 does not hold." in page
         assert 'href="sweep.html"' in page
         assert "took 12 min 41 s" in page
-        assert "PostgreSQL 18.6, Redis protocol Valkey 9.1.2, started by the study" in page
+        assert "PostgreSQL 18.6 (fsync on); Valkey 9.1.2; started by the study" in page
         assert "<dt>Seed</dt><dd>0</dd>" in page
 
     @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""``python -m statecache``: the command line."""
+
+from statecache.cli import main
+
+main()

@@ -1,0 +1,267 @@
+"""The command line as a user types it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import psycopg
+import pytest
+from support.scratch import Scratch
+
+from statecache import _commands
+from statecache.study.checkout import find_root
+from statecache.study.servers import Servers
+
+ROOT = find_root(Path(__file__).parent)
+COMMAND = [sys.executable, "-m", "statecache"]
+
+
+def run(
+    *words: str, cwd: Path = ROOT, urls: Servers | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words],
+        cwd=cwd,
+        env=environment(urls) | variables,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def environment(urls: Servers | None) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    return kept | (urls.environment() if urls else {}) | {"COLUMNS": "200"}
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.05)
+
+
+# What is typed wrongly
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "run", "tlt"], "did you mean 'ttl'?"),
+        (["study", "run", "../ttl"], "no experiment is called"),
+        (["study", "run", "ttl", "-p", "dais=3"], "did you mean 'days'?"),
+        (["study", "run", "ttl", "-p", "days=three"], "days is 'three': give a float"),
+        (["study", "run", "ttl", "-p", "days"], "not of the form name=value"),
+        (["study", "run", "ttl", "-p", "run_dir=x"], "no notebook has a parameter"),
+        (["study", "run", "ttl", "-p", "ttls_min=[1, x]"], "list[float]"),
+        (["study", "run", "ttl", "--resume", "-p", "days=1"], "leave out -p"),
+        (["study", "run", "ttl", "--unknown"], "No such option"),
+        (["study", "fly"], "No such command"),
+        (["init-db"], "DATABASE_URL is not set"),
+        (["init-db", "postgresql://127.0.0.1:1/x", "--schema", "A b"], "schema is 'A b'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["statecache", *words])
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.chdir(ROOT)
+    assert _commands.run() == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_mistake_in_a_process_of_its_own() -> None:
+    done = run("study", "run", "tlt")
+    assert done.returncode == 2
+    assert done.stderr == "statecache: no experiment is called 'tlt': did you mean 'ttl'?\n"
+
+
+def test_resuming_nothing_says_so(tmp_path: Path) -> None:
+    done = run("study", "run", "ttl", "--resume", "--results", str(tmp_path))
+    assert done.returncode == 1
+    assert "no unfinished run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
+    done = run("study", "list", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not inside a checkout" in done.stderr
+
+
+def test_one_address_without_the_other_is_refused() -> None:
+    done = run("study", "run", "quick", DATABASE_URL="postgresql://me:hidden@127.0.0.1:1/x")
+    assert done.returncode == 1
+    assert "REDIS_URL is not" in done.stderr
+    assert "hidden" not in done.stderr + done.stdout
+
+
+# What is typed rightly
+
+
+def test_the_experiments_are_listed() -> None:
+    done = run("study", "list")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["quick", "ttl"]
+
+
+def test_the_version_and_the_help() -> None:
+    assert run("version").stdout.strip() == "0.1.0"
+    done = run("--help")
+    assert done.returncode == 0
+    assert "study" in done.stdout
+
+
+def test_init_db_makes_the_table_twice(scratch: Scratch) -> None:
+    schema = f"{scratch.schema}_cli"
+    try:
+        for _ in range(2):
+            done = run("init-db", "--schema", schema, DATABASE_URL=scratch.database_url)
+            assert done.returncode == 0, done.stderr
+            assert f"{schema}.trigger_state is at version 1" in done.stdout
+    finally:
+        scratch.database.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+# Runs
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A checkout with one notebook that does what its parameters say."""
+    notebook = nbformat.v4.new_notebook()
+    parameters = nbformat.v4.new_code_cell(
+        'sleep_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
+    )
+    parameters.metadata["tags"] = ["parameters"]
+    work = nbformat.v4.new_code_cell(
+        "import time\nfrom pathlib import Path\n"
+        "from statecache.study.servers import running_servers\n"
+        "from statecache.study.workspace import open_workspace\n"
+        "with running_servers() as servers, open_workspace(servers, ['a']) as workspace:\n"
+        "    Path(run_dir, 'started').touch()\n"
+        "    time.sleep(sleep_s)\n"
+        "assert not fail, 'the hit rate is 12 points off'"
+    )
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A small notebook"), parameters, work]
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "experiments").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "small.ipynb")
+    (tmp_path / "experiments" / "small.yaml").write_text("notebooks: [{name: small}]")
+    return tmp_path
+
+
+def only_run(checkout: Path) -> Path:
+    (found,) = (checkout / "results").glob("small-*")
+    return found
+
+
+def status(folder: Path) -> str:
+    return str(json.loads((folder / "run.json").read_text())["status"])
+
+
+def test_a_failing_notebook_is_exit_code_1_with_its_reason_and_its_page(
+    checkout: Path, servers: Servers
+) -> None:
+    done = run("study", "run", "small", "-p", "fail=true", cwd=checkout, urls=servers)
+    assert done.returncode == 1, done.stderr
+    assert "AssertionError: the hit rate is 12 points off" in done.stderr
+    folder = only_run(checkout)
+    assert status(folder) == "failed"
+    assert "12 points off" in (folder / "small.html").read_text()
+    assert "failed" in (checkout / "results" / "index.html").read_text()
+    password = servers.database_url.split(":")[2].split("@")[0]
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert password.encode() not in path.read_bytes(), f"a password in {path.name}"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process(checkout: Path, sent: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        cwd=checkout,
+        env=environment(None),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: any(checkout.glob("results/*/started")), "notebook at work")
+    family = psutil.Process(process.pid).children(recursive=True)
+    names = " ".join(relative.name() for relative in family)
+    assert "postgres" in names
+    assert "valkey" in names
+    os.killpg(process.pid, sent)
+    _out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+    _gone, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    assert status(only_run(checkout)) == "interrupted"
+    assert "interrupted" in (only_run(checkout) / "index.html").read_text()
+
+
+def test_an_interrupted_study_is_resumed_and_measures_nothing_twice(
+    servers: Servers, tmp_path: Path
+) -> None:
+    words = ["study", "run", "quick", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=ROOT,
+        env=environment(servers),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    pattern = "*/cells/ttl_sweep/2013-02-04-1-????????.parquet"
+    wait_for(lambda: any(tmp_path.glob(pattern)), "measured cell")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (cell,) = tmp_path.glob(pattern)
+    folder = cell.parents[2]
+    assert status(folder) == "interrupted"
+    assert leftovers(servers) == []
+    measured = cell.stat().st_mtime_ns
+
+    done = run(*words, "--resume", urls=servers)
+    assert done.returncode == 0, done.stderr
+    assert cell.stat().st_mtime_ns == measured
+    assert status(folder) == "complete"
+    assert "Report:" in done.stdout
+    for name in (
+        "index.html",
+        "ttl_sweep.html",
+        "ttl_sweep.ipynb",
+        "ttl_sweep.measurements.parquet",
+        "ttl_sweep.histograms.parquet",
+        "verdicts.json",
+    ):
+        assert (folder / name).stat().st_size > 0
+    assert leftovers(servers) == []
+
+
+def leftovers(servers: Servers) -> list[tuple[object, ...]]:
+    with psycopg.connect(servers.database_url) as connection:
+        return connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'statecache\\_study\\_%'"
+        ).fetchall()
