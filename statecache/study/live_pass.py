@@ -166,10 +166,10 @@ def _check_every_event_counted(servers: Servers, schema: str, stream: pd.DataFra
         rows = connection.execute(query.format(sql.Identifier(schema, "trigger_state"))).fetchall()
     expected = Counter(stream.loc[stream["kind"] == "event", "key"])
     if dict(rows) != dict(expected):
-        lost = expected.total() - sum(number for _key, number in rows)
+        counted = sum(number for _key, number in rows)
         raise StudyError(
-            f"{lost} of {expected.total()} events are missing from the final states in {schema}: "
-            "the manager lost updates, please report this."
+            f"the final states in {schema} count {counted} events, the stream has "
+            f"{expected.total()}: the manager lost or repeated updates, please report this."
         )
 
 

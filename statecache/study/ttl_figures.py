@@ -58,7 +58,7 @@ def hit_rate_picture(findings: Findings) -> Picture:
     top.legend(loc="lower right")
 
     quiet = cells["quiet"].astype(bool)
-    off = 100 * (cells["hit_rate"] - cells["hit_rate_planned"])
+    off = 100 * (cells["served_rate"] - cells["hit_rate_planned"])
     executed = 100 * (cells["hit_rate"] - cells["hit_rate_executed"])
     grey = 100 * EXECUTED_LIMIT
     live.axhspan(-grey, grey, color="0.5", alpha=0.18, linewidth=0)

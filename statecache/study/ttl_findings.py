@@ -119,11 +119,12 @@ def assert_agreement(sweep: Sweep) -> str:
     """Return a sentence on how well live and replay agree, or raise ``AssertionError``.
 
     Asserted are the replay of the executed times within half a point everywhere, and the replay
-    of the planned times within a point wherever the machine was quiet.
+    of the planned times within a point wherever the machine was quiet; there loads that shared
+    another's database read count as hits, as in virtual time, where a fetch takes no time.
     """
     cells = sweep.cells[sweep.cells["variant"] != UNCACHED]
     executed = (cells["hit_rate"] - cells["hit_rate_executed"]).abs()
-    planned = (cells["hit_rate"] - cells["hit_rate_planned"]).abs()
+    planned = (cells["served_rate"] - cells["hit_rate_planned"]).abs()
     quiet = cells["quiet"].astype(bool)
     worst = cells.iloc[int(executed.argmax())]
     assert executed.max() <= EXECUTED_LIMIT, (  # noqa: S101 - the notebook's check
@@ -136,7 +137,7 @@ def assert_agreement(sweep: Sweep) -> str:
         return f"{said}; the machine was too noisy to compare with the planned times."
     worst = cells.iloc[int(planned.where(quiet, -1.0).argmax())]
     assert planned[quiet].max() <= PLANNED_LIMIT, (  # noqa: S101 - the notebook's check
-        f"live {worst['hit_rate']:.4f} and replay of the planned times "
+        f"live {worst['served_rate']:.4f} and replay of the planned times "
         f"{worst['hit_rate_planned']:.4f} differ by {100 * planned[quiet].max():.2f} points at TTL "
         f"{worst['ttl_min']} min, from {worst['start']}, though the machine was quiet"
     )
@@ -194,8 +195,8 @@ def limits(findings: Findings) -> list[str]:
             "In virtual time a fetch takes no time; live it took "
             f"{findings.by_ttl['miss_p50_us'].median() / 1e3:.1f} ms at the median, "
             f"{findings.by_ttl['miss_p50_us'].median() / 1e6 * settings.time_scale:.0f} s of event "
-            "time, in which further reads of the route are misses, too: live rates are a little "
-            "below the planned ones."
+            "time, in which further reads of the route share it. They are misses live and hits in "
+            "the replay of the planned times, and are counted as hits where the two are compared."
         ),
         "Flights follow a timetable and rest at night: another stream needs its own sweep.",
     ]
@@ -225,6 +226,7 @@ def cell_table(findings: Findings) -> pd.DataFrame:
             "TTL": cells["ttl_min"].map(ttl_name),
             "live (%)": 100 * cells["hit_rate"],
             "executed (%)": 100 * cells["hit_rate_executed"],
+            "live, shared too (%)": 100 * cells["served_rate"],
             "planned (%)": 100 * cells["hit_rate_planned"],
             "statements": cells["statements"],
             "cache commands": cells["redis_commands"],
@@ -238,6 +240,7 @@ def cell_table(findings: Findings) -> pd.DataFrame:
 CELL_FORMATS: Final = {
     "live (%)": ".2f",
     "executed (%)": ".2f",
+    "live, shared too (%)": ".2f",
     "planned (%)": ".2f",
     "statements": ",.0f",
     "cache commands": ",.0f",
@@ -249,8 +252,9 @@ def cell_caption(findings: Findings) -> str:
     """Return what stands above the table of cells."""
     cells = findings.sweep.cells
     return (
-        "Every pass and TTL: live hit rate, exact replay of the executed and of the planned times, "
-        "and the servers' own counts; quick where the 99th percentile of commits is at most "
+        "Every pass and TTL: live hit rate beside the exact replay of the executed times, the same "
+        "with loads that shared a fetch beside the replay of the planned times, and the servers' "
+        "own counts; quick where the 99th percentile of commits is at most "
         f"{100 * QUIET_SHARE:g} % of the TTL. Requests started up to "
         f"{cells['late_p99_us'].max() / 1e3:.1f} ms late (largest 99th percentile), and the client "
         f"used up to {100 * cells['cpu_share'].max():.0f} % of a core."
@@ -303,7 +307,7 @@ def _by_ttl(cells: pd.DataFrame, settings: SweepSettings) -> pd.DataFrame:
                 "saved_low": saved.low,
                 "saved_high": saved.high,
                 "executed_off": (group["hit_rate"] - group["hit_rate_executed"]).abs().max(),
-                "planned_off": (group["hit_rate"] - group["hit_rate_planned"]).abs().max(),
+                "planned_off": (group["served_rate"] - group["hit_rate_planned"]).abs().max(),
                 "quiet": int(group["quiet"].sum()),
                 **{name: group[name].median() for name in group.columns if name.endswith("_us")},
             }

@@ -23,7 +23,9 @@ Event = tuple[str, float]
 
 def stream(count: int = 300, seed: int = 20130204) -> list[Event]:
     draw = random.Random(seed)
-    return [(draw.choice(KEYS), round(draw.gauss(15, 30), draw.randint(0, 9))) for _ in range(count)]
+    return [
+        (draw.choice(KEYS), round(draw.gauss(15, 30), draw.randint(0, 9))) for _ in range(count)
+    ]
 
 
 def folded(events: list[Event]) -> tuple[dict[str, RouteState], dict[str, list[bool]]]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecache.codec import decode_state, encode_state
@@ -50,6 +52,7 @@ def test_a_weight_of_nothing_never_moves_the_average() -> None:
     assert states[-1]["count"] == 3
 
 
+@settings(deadline=None)
 @given(DELAYS, RULES)
 def test_the_average_stays_within_what_came_in(delays: list[float], rule: Rule) -> None:
     states, _fired = fold(delays, rule)
@@ -59,16 +62,18 @@ def test_the_average_stays_within_what_came_in(delays: list[float], rule: Rule) 
         assert min(seen) - 1e-9 <= state["ema"] <= max(seen) + 1e-9
 
 
+@settings(deadline=None)
 @given(DELAYS, RULES)
 def test_events_and_triggers_are_counted(delays: list[float], rule: Rule) -> None:
     states, fired = fold(delays, rule)
     assert states[-1]["count"] == len(delays)
     assert states[-1]["fired"] == sum(fired)
-    assert not any(one and two for one, two in zip(fired, fired[1:], strict=False)), (
+    assert not any(one and two for one, two in pairwise(fired)), (
         "between two triggers the average has been below"
     )
 
 
+@settings(deadline=None)
 @given(DELAYS, RULES)
 def test_a_state_is_json_that_a_manager_takes_and_gives_back(
     delays: list[float], rule: Rule
@@ -79,6 +84,7 @@ def test_a_state_is_json_that_a_manager_takes_and_gives_back(
         assert set(state) == set(INITIAL_STATE)
 
 
+@settings(deadline=None)
 @given(DELAYS, RULES)
 def test_the_state_before_is_left_as_it_was(delays: list[float], rule: Rule) -> None:
     states, _fired = fold(delays, rule)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecache.study.histograms import histogram
@@ -13,6 +13,7 @@ LATENCIES = st.lists(st.floats(1e-6, 1e4), max_size=50)
 ROUNDING = 1e-12
 
 
+@settings(deadline=None)
 @given(LATENCIES)
 def test_every_latency_is_counted_in_the_bucket_it_lies_in(latencies: list[float]) -> None:
     frame = histogram(np.array(latencies))
@@ -26,6 +27,7 @@ def test_every_latency_is_counted_in_the_bucket_it_lies_in(latencies: list[float
     assert (values <= high * (1 + ROUNDING)).all()
 
 
+@settings(deadline=None)
 @given(LATENCIES)
 def test_buckets_are_in_order_apart_and_narrow(latencies: list[float]) -> None:
     frame = histogram(np.array(latencies))
@@ -34,6 +36,7 @@ def test_buckets_are_in_order_apart_and_narrow(latencies: list[float]) -> None:
     assert (high[:-1] <= low[1:] * (1 + ROUNDING)).all()
 
 
+@settings(deadline=None)
 @given(LATENCIES, LATENCIES)
 def test_histograms_add_up(one: list[float], two: list[float]) -> None:
     apart = {}

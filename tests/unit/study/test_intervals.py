@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from statecache.study.intervals import Interval, mean_interval
@@ -49,6 +49,7 @@ def test_it_holds_its_level_for_three_values() -> None:
     assert covered / len(samples) == pytest.approx(0.95, abs=0.008)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.floats(-1e3, 1e3))
 def test_a_shift_of_the_values_shifts_it(values: list[float], shift: float) -> None:
     shifted = mean_interval([value + shift for value in values])
@@ -56,6 +57,7 @@ def test_a_shift_of_the_values_shifts_it(values: list[float], shift: float) -> N
     assert shifted == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.floats(-1e2, 1e2))
 def test_another_unit_changes_nothing_but_the_unit(values: list[float], factor: float) -> None:
     mean, low, high = mean_interval(values)
@@ -64,6 +66,7 @@ def test_another_unit_changes_nothing_but_the_unit(values: list[float], factor: 
     assert scaled == pytest.approx((mean * factor, low, high), rel=1e-9, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_it_lies_around_the_mean_and_widens_with_the_level(values: list[float]) -> None:
     assume(max(values) - min(values) > 1e-3)
@@ -73,6 +76,7 @@ def test_it_lies_around_the_mean_and_widens_with_the_level(values: list[float]) 
     assert narrow.high - narrow.mean == pytest.approx(narrow.mean - narrow.low)
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_the_order_of_the_values_does_not_matter(values: list[float]) -> None:
     assert mean_interval(sorted(values)) == pytest.approx(mean_interval(values), abs=1e-9)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecache.study.errors import StudyError
@@ -44,6 +44,7 @@ def test_what_the_bound_excludes_cannot_hold_whatever_was_measured(low: float, h
 SHARES = st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(SHARES, SHARES, st.tuples(SHARES, SHARES).map(sorted), st.one_of(st.none(), SHARES))
 def test_a_verdict_never_says_more_than_the_interval(
     one: float, two: float, band: list[float], bound: float | None
