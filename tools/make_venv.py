@@ -1,7 +1,6 @@
 """Make the virtual environment with the pinned packages; plain Python, nothing installed yet."""
 
 import importlib.util
-import os
 import platform
 import subprocess
 import sys
@@ -12,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "study,metrics,scale,dev"
 
 
-def main() -> int:
+def main():
     """Check what must be there, then install; one sentence says what is missing."""
     problem = missing()
     if problem:
@@ -24,31 +23,26 @@ def main() -> int:
         print(f"Making {folder} …", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     print("Installing the pinned packages (once; about 1.6 GB) …", flush=True)
-    done = subprocess.run(
-        [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--constraint",
-            str(ROOT / "constraints.txt"),
-            "--editable",
-            f"{ROOT}[{EXTRAS}]",
-        ],
-        check=False,
-        env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "1"},
-    )
-    if done.returncode:
+    # First pip itself: the one that older systems bring cannot resolve these packages.
+    code = install(python, "pip") or install(python, "--editable", f"{ROOT}[{EXTRAS}]")
+    if code:
         print(
             "statecache: the packages could not be installed: see pip's words above.",
             file=sys.stderr,
         )
-    return done.returncode
+    return code
 
 
-def missing() -> str:
+def install(python, *what):
+    """Install with the pinned versions; return pip's exit code."""
+    command = [
+        str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--constraint", str(ROOT / "constraints.txt"), "--upgrade", *what,
+    ]  # fmt: skip
+    return subprocess.run(command, check=False).returncode
+
+
+def missing():
     """Return what this machine lacks, in a sentence, or nothing."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this very check
         return (

@@ -39,7 +39,7 @@ def test_buckets_are_in_order_apart_and_narrow(latencies: list[float]) -> None:
 @settings(deadline=None)
 @given(LATENCIES, LATENCIES)
 def test_histograms_add_up(one: list[float], two: list[float]) -> None:
-    apart = {}
+    apart: dict[float, int] = {}
     for part in (one, two):
         frame = histogram(np.array(part))
         for low, count in zip(frame["low_us"], frame["count"], strict=True):

@@ -126,7 +126,7 @@ def cells() -> Cells:
 
 def cell(cells: Cells, variant: str) -> dict[str, Any]:
     (row,) = cells.cells[cells.cells["variant"] == variant].to_dict("records")
-    return row
+    return {str(name): value for name, value in row.items()}
 
 
 # Hit rates
@@ -305,8 +305,8 @@ def test_histograms_count_every_operation_once(cells: Cells) -> None:
     assert counts[CACHED].to_dict() == expected
     without_hits = {name: count for name, count in expected.items() if name != "hit"}
     assert counts[UNCACHED].to_dict() == without_hits | {"miss": 3}
-    (hit,) = frame[frame["operation"] == "hit"].itertuples()
-    assert hit.low_us <= 2_000 <= hit.high_us * (1 + 1e-9)
+    hit = frame[frame["operation"] == "hit"]
+    assert hit["low_us"].item() <= 2_000 <= hit["high_us"].item() * (1 + 1e-9)
 
 
 # Whether the machine was quiet
@@ -326,14 +326,13 @@ def test_quick_commits_beside_the_ttl_make_a_quiet_cell(commit_s: float, quiet: 
 def cells_with(**columns: list[Any]) -> Cells:
     """Return the cells of a variant without a cache, and of cached ones with these columns."""
     count = len(next(iter(columns.values())))
-    cached = {
-        "hit_rate": [0.5] * count,
-        "served_rate": [0.6] * count,
-        "hit_rate_executed": [0.5] * count,
-        "hit_rate_planned": [0.6] * count,
+    rates = ("hit_rate", "hit_rate_executed", "served_rate", "hit_rate_planned")
+    cached: dict[str, list[Any]] = {
+        **{name: [value] * count for name, value in zip(rates, (0.5, 0.5, 0.6, 0.6), strict=True)},
         "quiet": [True] * count,
         "commit_p99_us": [1_000.0] * count,
-    } | columns
+        **columns,
+    }
     without = {
         name: [{"quiet": True, "commit_p99_us": 800.0}.get(name, NONE), *values]
         for name, values in cached.items()
@@ -342,7 +341,8 @@ def cells_with(**columns: list[Any]) -> Cells:
 
 
 @pytest.mark.parametrize(
-    ("executed", "off"), [([0.5, 0.5], False), ([0.5, 0.504], False), ([0.494, 0.5], True)]
+    ("executed", "off"),
+    [([0.5, 0.5], False), ([0.5, 0.504], False), ([0.494, 0.5], True), ([0.5, 0.506], True)],
 )
 def test_a_replay_of_the_executed_times_is_off_beyond_half_a_point(
     executed: list[float], off: bool

@@ -74,7 +74,7 @@ PICTURES = (hit_rate_picture, statements_picture, latency_picture)
 
 def cells(settings: SweepSettings) -> pd.DataFrame:
     """Return cells of which one is 0.37 points off the executed times, and none is noisy."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "start": start,
             "variant": f"ttl {ttl}",
