@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install study lab test quick lint types contract sync check-sync check-notebooks ci clean
+.PHONY: help install study lab test lint types contract sync check-sync ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +21,6 @@ lab: $(INSTALLED) ## Open JupyterLab on the notebooks, with the servers running
 
 test: $(INSTALLED) ## Run all tests, notebooks included
 	@$(BIN)/python -m pytest
-	@$(MAKE) --no-print-directory check-notebooks
-
-check-notebooks: $(INSTALLED) ## Execute the notebooks with the quick parameters under nbval
-	@$(BIN)/python tools/check_notebooks.py
 
 lint: $(INSTALLED) ## Check style, and that notebooks hold no outputs
 	@$(BIN)/ruff check

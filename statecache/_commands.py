@@ -134,16 +134,22 @@ def run_command(
     raise typer.Exit(_print_outcome(outcome))
 
 
-@study.command("lab")
-def lab_command() -> None:
+@study.command("lab", context_settings={"ignore_unknown_options": True})
+def lab_command(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Passed on to JupyterLab.", show_default=False)
+    ] = None,
+) -> None:
     """Open JupyterLab on the notebooks, with the servers running."""
     with _study_installed():
         from statecache.study.checkout import find_root
         from statecache.study.servers import running_servers
+    command = [sys.executable, "-m", "jupyterlab", str(find_root() / "notebooks")]
+    if os.geteuid() == 0:  # in a container, say; JupyterLab refuses root unless told
+        command.append("--allow-root")
     with running_servers() as servers:
         lab = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "jupyterlab", str(find_root() / "notebooks")],
-            env=os.environ | servers.environment(),
+            [*command, *(arguments or [])], env=os.environ | servers.environment()
         )
         # A terminal's Ctrl-C reaches the lab, too, which asks and then ends: wait for it.
         while True:
