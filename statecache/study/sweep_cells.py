@@ -36,8 +36,8 @@ class Cells:
 
     ``cells``: a row a variant: start, attempt, variant, ttl_min, live_ttl_ms, reads, writes, hits,
     hit_rate, served_rate, hit_rate_executed, hit_rate_planned (shares of the reads; served are hits
-    and loads that shared another's database read), statements (PostgreSQL's own count, NaN where
-    it keeps none), redis_commands, fills_dropped, coalesced, hit_p50_us,
+    and loads that shared another's database read), statements, counted_by (PostgreSQL, or the
+    managers where the server keeps no count), redis_commands, fills_dropped, coalesced, hit_p50_us,
     hit_p99_us, load_p50_us, load_p99_us, load_mean_us, commit_p50_us, commit_p99_us, late_p99_us
     (microseconds), cpu_share, quiet.
 
@@ -94,7 +94,12 @@ def cells_of(
             "served_rate": np.nan,
             "hit_rate_executed": np.nan,
             "hit_rate_planned": np.nan,
-            "statements": np.nan if record.statements is None else record.statements[variant],
+            "statements": (
+                stats.db_reads + stats.db_writes
+                if record.statements is None
+                else record.statements[variant]
+            ),
+            "counted_by": "the managers" if record.statements is None else "PostgreSQL",
             "redis_commands": cache_commands(stats) if stats.enabled else 0,
             "fills_dropped": stats.fills_dropped,
             "coalesced": stats.coalesced,

@@ -150,7 +150,7 @@ def statements_picture(findings: Findings) -> Picture:
         color="black",
         linestyle="none",
         markersize=5,
-        label="live, counted by PostgreSQL",
+        label=f"live, counted by {findings.counted_by}",
     )
     axes.set(ylabel="statements saved, %", ylim=(0, 102), xlabel="TTL, event time")
     axes.legend(loc="lower right")

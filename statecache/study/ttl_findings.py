@@ -81,6 +81,11 @@ class Findings:
         """The cells of variants with a cache."""
         return self.sweep.cells[self.sweep.cells["variant"] != UNCACHED]
 
+    @property
+    def counted_by(self) -> str:
+        """Who counted the statements: PostgreSQL, or the managers where it keeps no count."""
+        return ", ".join(sorted(set(self.sweep.cells["counted_by"])))
+
 
 def ttl_name(minutes: float) -> str:
     """Return a TTL for readers; the half minute that keeps clear of whole gaps is left out."""
@@ -206,6 +211,11 @@ def limits(findings: Findings) -> list[str]:
         said.append(
             f"Commits were slow beside the TTL in {len(noisy)} of {len(findings.cached_cells)} "
             f"cells ({names}): there only the replay of the executed times is a check."
+        )
+    if findings.counted_by != "PostgreSQL":
+        said.append(
+            "This PostgreSQL keeps no count of statements (pg_stat_statements): their numbers are "
+            "the managers' own and have not been checked."
         )
     if findings.sweep.repeated:
         again = ", ".join(findings.sweep.repeated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,11 @@ def verdict_row(
         "claim": claim.text,
         "statistic": claim.statistic,
         "measured": f"{interval.mean:.1%}".replace("%", " %"),
-        "interval": f"{100 * interval.low:.1f}–{100 * interval.high:.1f} %",
+        "interval": (
+            "none, one pass"
+            if math.isnan(interval.low)
+            else f"{100 * interval.low:.1f}–{100 * interval.high:.1f} %"
+        ),
         "bound": bound_text,
         "profile": profile,
         "verdict": judge(interval, claim.band, bound),

@@ -156,9 +156,12 @@ def test_what_has_no_cache_has_no_hit_rate(cells: Cells) -> None:
     assert row["quiet"]
 
 
-def test_a_server_that_keeps_no_count_gives_no_statements() -> None:
-    cells = measured(record_of({UNCACHED: WITHOUT_A_CACHE, CACHED: LIVE}, statements=None))
-    assert cells.cells["statements"].isna().all()
+def test_where_the_server_keeps_no_count_the_managers_do() -> None:
+    record = record_of({UNCACHED: WITHOUT_A_CACHE, CACHED: LIVE}, statements=None)
+    cells = measured(record)
+    for name, stats in record.stats.items():
+        assert cell(cells, name)["statements"] == stats.db_reads + stats.db_writes
+    assert set(cells.cells["counted_by"]) == {"the managers"}
     assert cell(cells, CACHED)["hit_rate"] == pytest.approx(1 / 3)
 
 

@@ -91,7 +91,8 @@ def cells(settings: SweepSettings) -> pd.DataFrame:
     rows[0]["hit_rate_executed"] -= 0.0037
     rates = ("ttl_min", "hit_rate", "served_rate", "hit_rate_executed", "hit_rate_planned")
     uncached = dict.fromkeys(rates, NONE) | {"variant": UNCACHED, "quiet": True}
-    return pd.DataFrame([uncached | {"start": start} for start in settings.starts] + rows)
+    made = pd.DataFrame([uncached | {"start": start} for start in settings.starts] + rows)
+    return made.assign(counted_by="PostgreSQL")
 
 
 def findings_of(settings: SweepSettings = SETTINGS, **changes: Any) -> Findings:
@@ -154,10 +155,6 @@ def drawn(picture: Picture) -> ET.Element:
         pytest.param(findings_of(by_ttl=BY_TTL.iloc[:1]), id="one TTL"),
         pytest.param(noisy(True, False, True, True), id="a noisy cell"),
         pytest.param(noisy(*[False] * 4), id="noisy cells only"),
-        pytest.param(
-            findings_of(by_ttl=BY_TTL.assign(saved=NONE, saved_low=NONE, saved_high=NONE)),
-            id="no counts",
-        ),
     ],
 )
 def test_a_figure_is_drawn_without_a_warning(

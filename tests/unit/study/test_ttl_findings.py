@@ -76,10 +76,11 @@ def cells_of_pass(settings: SweepSettings, start: str) -> list[dict[str, Any]]:
         for percent in ("p50", "p99")
     }
     common = {"start": start, "attempt": 1, "reads": reads, "writes": writes, "quiet": True}
-    common |= {"late_p99_us": 1_200.0, "cpu_share": 0.5} | latencies
+    common |= {"late_p99_us": 1_200.0, "cpu_share": 0.5, "counted_by": "PostgreSQL"} | latencies
     rates = ("hit_rate", "served_rate", "hit_rate_executed", "hit_rate_planned")
     nothing = dict.fromkeys(("ttl_min", "live_ttl_ms", "hit_p50_us", "hit_p99_us", *rates), NONE)
     uncached = {"variant": UNCACHED, "hits": 0, "redis_commands": 0, "statements": reads + writes}
+    uncached |= {"load_p50_us": 640.0}
     rows = [common | nothing | uncached]
     for ttl_min in settings.ttls_min:
         found = hit_curve(replayed, [60 * ttl_min]).iloc[0]
@@ -124,7 +125,7 @@ def one_cell(ttl_min: float, changes: Mapping[str, Any], start: str = "2013-06-1
 
 
 def no_counts(cells: pd.DataFrame) -> None:
-    cells["statements"] = NONE
+    cells["counted_by"] = "the managers"
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,8 @@ def test_a_row_for_every_ttl_in_order_with_means_and_intervals(findings: Finding
     assert by_ttl["quiet"].tolist() == [3, 3, 3]
     assert by_ttl["executed_off"].tolist() == by_ttl["planned_off"].tolist() == [0, 0, 0]
     assert by_ttl["hit_p50_us"].tolist() == [300.0] * 3
-    assert findings.uncached["load_p50_us"] == 700.0
+    assert by_ttl["load_p50_us"].tolist() == [700.0] * 3
+    assert findings.uncached["load_p50_us"] == 640.0
     assert set(findings.cached_cells["variant"]) == {"ttl 60.5", "ttl 240.5", "ttl 1440.5"}
 
 
@@ -499,10 +501,8 @@ def test_one_pass_has_no_intervals_and_says_all_the_same() -> None:
     assert_sentences([row["why"] for row in judged.values()])
 
 
-def test_a_server_without_counts_leaves_the_hit_rates() -> None:
+def test_a_server_that_keeps_no_count_is_told(findings: Findings) -> None:
     found = find(sweep_of(SETTINGS, no_counts), gain_worth_points=10.0)
-    assert found.by_ttl["saved"].isna().all()
-    assert found.by_ttl["hit_rate"].notna().all()
-    assert found.read_share == pytest.approx(find(sweep_of(), gain_worth_points=10).read_share)
+    assert any("pg_stat_statements" in text for text in limits(found))
+    assert not any("pg_stat_statements" in text for text in limits(findings))
     assert_sentences(texts(found))
-    assert cell_table(found)["statements"].isna().all()

@@ -160,6 +160,7 @@ def test_every_pass_is_measured_with_a_variant_per_ttl_and_one_without_a_cache(
     assert [variant.ttl_ms for variant in cached] == [504, 2_004]
     assert len({variant.name for variant in machine.variants}) == 3
     assert kept(sweep) == dict.fromkeys(STARTS, 1)
+    assert set(sweep.histograms["operation"]) == {"hit"}
     assert sweep.repeated == []
     assert sweep.settings == SETTINGS
     assert read_progress(tmp_path / "progress")[0] == 1.0
