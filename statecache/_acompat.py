@@ -14,8 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
+import redis.asyncio.connection
 import redis.asyncio.retry
 import redis.backoff
+import redis.connection
 import redis.retry
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from redis.maint_notifications import MaintNotificationsConfig
@@ -45,8 +47,9 @@ Event = threading.Event
 
 T = TypeVar("T")
 
-AsyncCall: TypeAlias = Callable[[], Awaitable[T]]
-Call: TypeAlias = Callable[[], T]
+#: A call that several callers may share; it is passed what tells whether it is still current.
+AsyncCall: TypeAlias = Callable[[Callable[[], bool]], Awaitable[T]]
+Call: TypeAlias = Callable[[Callable[[], bool]], T]
 
 
 def async_time_limit(seconds: float) -> asyncio.Timeout:
@@ -63,6 +66,7 @@ def async_client_pool(client: AsyncRedis | None, _timeout_s: float) -> Any:
     """Return a pool that connects as the client does, but fails fast; see ``client_pool``."""
     if not isinstance(client, AsyncRedis):
         raise _wrong_client(client, "redis.asyncio.Redis")
+    _check_connection(client, redis.asyncio.connection)
     return redis.asyncio.ConnectionPool(
         connection_class=client.connection_pool.connection_class,
         **_fail_fast(client)
@@ -80,6 +84,7 @@ def client_pool(client: Redis | None, timeout_s: float) -> Any:
     """
     if not isinstance(client, Redis):
         raise _wrong_client(client, "redis.Redis")
+    _check_connection(client, redis.connection)
     return redis.ConnectionPool(
         connection_class=client.connection_pool.connection_class,
         **_fail_fast(client)
@@ -93,6 +98,17 @@ def _wrong_client(client: object, wanted: str) -> ConfigError:
         f"the cache client is of type {type(client).__name__}: pass a {wanted}, "
         "or set enabled=False."
     )
+
+
+def _check_connection(client: AsyncRedis | Redis, module: Any) -> None:
+    """Refuse a client whose connections need more than an address, such as Sentinel's."""
+    plain = (module.Connection, module.SSLConnection, module.UnixDomainSocketConnection)
+    found = client.connection_pool.connection_class
+    if found not in plain:
+        raise ConfigError(
+            f"the cache client connects by {found.__name__}, which is not supported yet: pass a "
+            "client of one server."
+        )
 
 
 def _fail_fast(client: AsyncRedis | Redis) -> dict[str, Any]:

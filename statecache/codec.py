@@ -55,7 +55,8 @@ def encode_state(state: Any, max_bytes: int) -> bytes:
 
     Refused is what is not JSON or what jsonb cannot store: NaN and infinities, bytes, keys that
     are not strings, integers beyond 64 bits, lone surrogates, U+0000, nesting of 255 or more, and
-    anything over ``max_bytes``. ``None`` is not a state.
+    anything over ``max_bytes``. ``None`` is not a state. Tuples are stored as lists, UUIDs and
+    enumerations as their values.
     """
     if state is None:
         raise InvalidState("None is not a state: call delete_state to remove a state.")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from statecache.errors import ConfigError
 
-__all__ = ["CacheConfig", "url_from_env"]
+__all__ = ["CacheConfig", "check_database_url", "url_from_env"]
 
 log = logging.getLogger("statecache")
 
@@ -36,7 +38,8 @@ class CacheConfig:
     enabled: bool = True
     #: Time to live of a cached state, in seconds (milliseconds are kept: 0.25 is 250 ms).
     ttl_secs: float = 300.0
-    #: The most that one call of the cache may cost, in milliseconds.
+    #: Time-out of a command to the cache, in milliseconds; with threads, of connecting and of
+    #: each read from the socket.
     timeout_ms: int = 50
     #: A cache key is this prefix followed by the trigger id.
     key_prefix: str = "trigger:state:"
@@ -136,8 +139,24 @@ def url_from_env(name: str, environ: Mapping[str, str] | None = None) -> str:
     return url
 
 
-def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+def check_database_url(url: str, name: str) -> str:
+    """Return an address of PostgreSQL, or raise ``ConfigError`` without quoting any of it."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:
+        parts = {"port": "?"}
+    # A password with a slash or an @ in it leads to a misread host or port, which drivers quote.
+    if not re.fullmatch(r"[\d,]*", str(parts.get("port") or "")):
+        raise ConfigError(
+            f"{name} is not an address of PostgreSQL: take the form "
+            "postgresql://user:password@host:port/database, special characters percent-encoded."
+        )
+    return url
+
+
+def _in_range(name: str, value: object, low: float, high: float) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # type: ignore[operator] # also false for NaN
         raise ConfigError(f"{name} is {value!r}: take a number from {low:g} to {high:g}.")
 
 

@@ -41,6 +41,7 @@ def format_entry(version: int, kind: bytes, payload: bytes = b"") -> bytes:
 def parse_entry(raw: bytes) -> Entry | None:
     """Return the entry, or ``None`` where the bytes are not one of ours."""
     head, kind = raw[:16], raw[16:_HEADER]
-    if len(kind) != 1 or kind not in _KINDS or not _HEX.issuperset(head):
+    # A bigint's first digit is at most 7; anything above is junk that would be newest for ever.
+    if len(kind) != 1 or kind not in _KINDS or not _HEX.issuperset(head) or head[:1] > b"7":
         return None
     return Entry(int(head, 16), kind, raw[_HEADER:])

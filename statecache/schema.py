@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from statecache.config import CacheConfig
+from statecache.config import CacheConfig, check_database_url
 from statecache.errors import ConfigError, DatabaseError
 from statecache.statements import TABLE
 
@@ -36,6 +36,7 @@ def init_db(database_url: str, *, schema: str = "public") -> int:
     of another form or newer than this library, ``DatabaseError`` where PostgreSQL refuses.
     """
     schema = CacheConfig(schema=schema).schema
+    check_database_url(database_url, "the database's address")
     try:
         with psycopg.connect(database_url, row_factory=tuple_row) as connection:
             return _migrate(connection, schema)

@@ -21,9 +21,9 @@ class Statements:
     write: bytes
     #: trigger_id → (version), no row where there never was one
     delete: bytes
-    #: after trigger_id, retention in days, limit → (trigger_id, version) in order
+    #: after trigger_id, retention in seconds, limit → (trigger_id, version), in any order
     expire: bytes
-    #: after trigger_id, age in seconds, limit → (trigger_id) in order
+    #: after trigger_id, age in seconds, limit → (trigger_id), in any order
     purge: bytes
     #: → (number of live states)
     count: bytes

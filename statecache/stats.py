@@ -13,8 +13,8 @@ __all__ = ["CacheStats", "Tally"]
 class CacheStats:
     """What a manager did since it was made; a picture that does not change afterwards.
 
-    ``hits + misses`` is the number of loads. A load that the cache could not answer because of
-    trouble is a miss, too, with its own reason.
+    With a cache, ``hits + misses`` is the number of loads; without one both stay 0. A load that
+    the cache could not answer because of trouble is a miss, too, with its own reason.
     """
 
     enabled: bool
@@ -30,9 +30,11 @@ class CacheStats:
     #: Entries put after a miss, and fills that came too late or found something newer.
     fills: int = 0
     fills_dropped: int = 0
-    #: Entries put after a committed write or delete, and those that found something newer.
+    #: Entries put after a committed write or delete, those that found something newer, and those
+    #: that came too late.
     puts: int = 0
     puts_superseded: int = 0
+    puts_late: int = 0
     #: Statements sent to PostgreSQL that read or wrote states.
     db_reads: int = 0
     db_writes: int = 0
@@ -76,8 +78,9 @@ class Tally:
             errors_by_reason=errors,
             fills=counts["fill"],
             fills_dropped=counts["fill_dropped"],
-            puts=counts["put"],
+            puts=counts["put_stored"],
             puts_superseded=counts["put_superseded"],
+            puts_late=counts["put_late"],
             db_reads=counts["db_read"],
             db_writes=counts["db_write"],
             coalesced=counts["coalesced"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import logging
+import time
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -75,6 +76,8 @@ class AsyncStateCache:
         self._fill_deadline_ms = config.effective_fill_deadline_ms
         self._tally = tally
         self._clock = ServerClock()
+        #: Operations that the server refuses, and whose refusal has been logged.
+        self._refused: set[str] = set()
         self._breaker = Breaker(config.breaker_threshold, config.breaker_max_wait_ms)
 
     async def get(self, trigger_id: str) -> Lookup:
@@ -82,11 +85,9 @@ class AsyncStateCache:
         if not self._breaker.allows():
             return Lookup(reason="bypassed")
         raw = await self._call("get", "GET", self._prefix + trigger_id)
-        if raw is _FAILED:
-            return Lookup(reason="error")
-        if raw is None:
-            return Lookup(reason="absent")
-        entry = parse_entry(raw)
+        if raw is None or raw is _FAILED:
+            return Lookup(reason="absent" if raw is None else "error")
+        entry = None if raw is _OTHER_TYPE else parse_entry(raw)
         if entry is None:
             return Lookup(reason="corrupt")
         if entry.kind == TOMBSTONE:
@@ -99,20 +100,20 @@ class AsyncStateCache:
             entry, ttl_ms = format_entry(version, TOMBSTONE), self._tombstone_ms
         else:
             entry, ttl_ms = format_entry(version, STATE, payload), self._ttl_ms
-        if not self._breaker.allows():
+        # Else a put that waits in a stopped server's socket would arrive when it is long outdated.
+        deadline_ms = await self._deadline(time.monotonic())
+        if deadline_ms is None:
             return Put.FAILED
-        outcome = await self._put("put", trigger_id, entry, ttl_ms, deadline_ms=0)
-        if outcome.settled:
-            self._tally.add("put" if outcome is Put.STORED else "put_superseded")
+        outcome = await self._put("put", trigger_id, entry, ttl_ms, deadline_ms)
+        if outcome is not Put.FAILED:
+            self._tally.add(f"put_{outcome.name.lower()}")
         return outcome
 
     async def fill(self, trigger_id: str, version: int, payload: bytes, read_at: float) -> Put:
         """Put what PostgreSQL was asked for at ``read_at``, monotonic seconds, unless too late."""
-        if not self._breaker.allows():
+        deadline_ms = await self._deadline(read_at)
+        if deadline_ms is None:
             return Put.FAILED
-        if not self._clock.is_known and not await self._ask_time():
-            return Put.FAILED
-        deadline_ms = self._clock.at(read_at) + self._fill_deadline_ms
         entry = format_entry(version, STATE, payload)
         outcome = await self._put("fill", trigger_id, entry, self._ttl_ms, deadline_ms)
         if outcome is not Put.FAILED:
@@ -131,11 +132,22 @@ class AsyncStateCache:
         reply = await self._call(operation, "EVALSHA", _PUT_SHA, *values)
         if reply is _UNKNOWN_SCRIPT:
             reply = await self._call(operation, "EVAL", _PUT, *values)
-        if reply is _FAILED or reply is _UNKNOWN_SCRIPT:
+        if reply in (_FAILED, _UNKNOWN_SCRIPT, _OTHER_TYPE):
             return Put.FAILED
         outcome, server_ms = reply
         self._clock.observe(server_ms)
         return Put(outcome)
+
+    async def _deadline(self, since: float) -> int | None:
+        """Return until when an entry as of ``since`` may arrive, by the server's clock in ms.
+
+        ``None`` where the cache is to be left alone, or does not tell its time.
+        """
+        if not self._breaker.allows():
+            return None
+        if not self._clock.is_known and not await self._ask_time():
+            return None
+        return self._clock.at(since) + self._fill_deadline_ms
 
     async def _ask_time(self) -> bool:
         reply = await self._call("time", "TIME")
@@ -152,16 +164,27 @@ class AsyncStateCache:
                 reply = await self._redis.execute_command(*command)
         except redis.exceptions.NoScriptError:
             return _UNKNOWN_SCRIPT
+        except redis.exceptions.ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                return _OTHER_TYPE
+            self._note_trouble(operation, error)
+            return _FAILED
         except Exception as error:  # whatever ails the cache, the caller is not to feel it
             self._note_trouble(operation, error)
             return _FAILED
-        if self._breaker.succeeded():
+        if self._breaker.succeeded() or operation in self._refused:
+            self._refused.discard(operation)
             log.warning("the cache answers again")
         return reply
 
     def _note_trouble(self, operation: str, error: Exception) -> None:
         self._tally.add(f"error:{operation}:{type(error).__name__}")
-        if isinstance(error, _UNWELL) and self._breaker.failed():
+        if isinstance(error, _UNWELL):
+            begins = self._breaker.failed()
+        else:  # full or read-only, say: a server that answers, but refuses
+            begins = operation not in self._refused
+            self._refused.add(operation)
+        if begins:
             log.warning(
                 "the cache cannot %s (%s: %s): PostgreSQL answers until it is back",
                 operation,
@@ -172,4 +195,5 @@ class AsyncStateCache:
 
 #: Replies that no server sends.
 _FAILED: Any = object()
+_OTHER_TYPE: Any = object()
 _UNKNOWN_SCRIPT: Any = object()

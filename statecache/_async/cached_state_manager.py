@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -51,7 +51,7 @@ class AsyncCachedStateManager(AsyncStateManager):
         self._flights: AsyncSingleFlight[tuple[bytes | None, float | None]] = AsyncSingleFlight(
             fill_deadline_s
         )
-        # An outdated entry can be put until a fill's deadline, and live for a TTL from then on.
+        # An outdated entry can arrive until its deadline, and live for a TTL from then on.
         self._unrepaired = Unrepaired(config.ttl_secs + fill_deadline_s)
 
     @classmethod
@@ -108,15 +108,20 @@ class AsyncCachedStateManager(AsyncStateManager):
         return await cache.get(trigger_id)
 
     async def _read_and_fill(
-        self, cache: AsyncStateCache, trigger_id: str, lookup: Lookup
+        self,
+        cache: AsyncStateCache,
+        trigger_id: str,
+        lookup: Lookup,
+        is_current: Callable[[], bool],
     ) -> tuple[bytes | None, float | None]:
         """Return the payload that PostgreSQL holds, and when it was sent to the cache."""
         read_at = time.monotonic()
         row = await self._table.read(trigger_id)
         if row is None or row.payload is None:
             return None, None
-        # A cache that has just failed is not asked again: one call costs one time-out at most.
-        if lookup.reason in ("error", "bypassed"):
+        # A cache that has just failed is not asked again.
+        # Nor is it given what this manager itself has overwritten since.
+        if lookup.reason in ("error", "bypassed") or not is_current():
             return row.payload, None
         sent = time.monotonic()
         outcome = await cache.fill(trigger_id, row.version, row.payload, read_at)

@@ -33,8 +33,9 @@ class AsyncSingleFlight(Generic[T]):
         A call is joined only if whoever leads it knew of a ``fence`` at least as new: one that
         began before a delete must not answer a reader who has seen the delete.
 
-        An error reaches every caller who shared the call. Where the leading caller is cancelled
-        or interrupted, the others do not suffer: one of them leads anew.
+        ``call`` is passed a function that says whether its outcome is still current: not any more
+        after ``forget``. An error reaches every caller who shared the call. Where the leading
+        caller is cancelled or interrupted, the others do not suffer: one of them leads anew.
         """
         while True:
             flight, leads = self._board(key, fence)
@@ -66,7 +67,7 @@ class AsyncSingleFlight(Generic[T]):
 
     async def _lead(self, key: Hashable, flight: _Flight[T], call: AsyncCall[T]) -> T:
         try:
-            outcome = await call()
+            outcome = await call(lambda: self._flights.get(key) is flight)
             flight.outcome = (outcome,)
             return outcome
         except Exception as error:

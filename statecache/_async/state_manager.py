@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from statecache._acompat import AsyncConnectionPool
 from statecache._async.table import AsyncStateTable
 from statecache.access import Access, Observer
 from statecache.codec import check_trigger_id, decode_state, encode_state
-from statecache.config import CacheConfig, url_from_env
+from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError
 from statecache.stats import CacheStats, Tally
 
@@ -24,12 +21,15 @@ __all__ = ["AsyncStateManager", "own_pool"]
 #: Deleted rows keep their version at least this long, so that re-creation is ordered behind them.
 PURGE_AFTER_S = 86_400.0
 
+MAX_RETENTION_DAYS = 36_500
+
 
 class AsyncStateManager:
     """Keeps one JSON state a trigger in PostgreSQL.
 
     ``pool`` is an open psycopg connection pool, in autocommit mode or not; it stays the caller's.
-    ``config`` gives the schema and the size limit; what it says about the cache is not used here.
+    ``config`` gives the schema and the size limit; of what it says about the cache only the TTL
+    counts here, for ``cleanup_expired``: give it the longest one that caching managers use.
     ``observer`` is told of every load, update and delete that did not fail.
     """
 
@@ -95,8 +95,10 @@ class AsyncStateManager:
         Safe while writers run: a row that is being written is left alone. Returns the number of
         states deleted. Raises ``ConfigError`` for a negative retention, or ``DatabaseError``.
         """
-        if not (math.isfinite(retention_days) and retention_days >= 0):
-            raise ConfigError(f"retention_days is {retention_days!r}: take 0 or more days.")
+        if not (math.isfinite(retention_days) and 0 <= retention_days <= MAX_RETENTION_DAYS):
+            raise ConfigError(
+                f"retention_days is {retention_days!r}: take 0 to {MAX_RETENTION_DAYS} days."
+            )
         deleted = 0
         async for batch in self._table.expire(retention_days * 86_400):
             deleted += len(batch)
@@ -156,14 +158,7 @@ class AsyncStateManager:
 
 def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> AsyncConnectionPool[Any]:
     """Return an unopened pool for ``DATABASE_URL``; the message of an error keeps it secret."""
-    url = url_from_env("DATABASE_URL", environ)
-    try:
-        conninfo_to_dict(url)
-    except psycopg.Error:
-        raise ConfigError(
-            "DATABASE_URL is not an address of PostgreSQL: take the form "
-            "postgresql://user:password@host:port/database."
-        ) from None
+    url = check_database_url(url_from_env("DATABASE_URL", environ), "DATABASE_URL")
     return AsyncConnectionPool(
         url,
         kwargs={"autocommit": True, "connect_timeout": 5},

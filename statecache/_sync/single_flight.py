@@ -34,8 +34,9 @@ class SingleFlight(Generic[T]):
         A call is joined only if whoever leads it knew of a ``fence`` at least as new: one that
         began before a delete must not answer a reader who has seen the delete.
 
-        An error reaches every caller who shared the call. Where the leading caller is cancelled
-        or interrupted, the others do not suffer: one of them leads anew.
+        ``call`` is passed a function that says whether its outcome is still current: not any more
+        after ``forget``. An error reaches every caller who shared the call. Where the leading
+        caller is cancelled or interrupted, the others do not suffer: one of them leads anew.
         """
         while True:
             flight, leads = self._board(key, fence)
@@ -67,7 +68,7 @@ class SingleFlight(Generic[T]):
 
     def _lead(self, key: Hashable, flight: _Flight[T], call: Call[T]) -> T:
         try:
-            outcome = call()
+            outcome = call(lambda: self._flights.get(key) is flight)
             flight.outcome = (outcome,)
             return outcome
         except Exception as error:

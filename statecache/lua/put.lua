@@ -8,7 +8,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- A fill can wait in a stopped server's socket until it would outlive what outdated it.
+-- An entry can wait in a stopped server's socket until it would outlive what outdated it.
 local deadline = tonumber(ARGV[3])
 if deadline > 0 and now > deadline then
   return {-1, now}
@@ -16,7 +16,7 @@ end
 
 -- Junk, or a key of another type, is nobody's version: it is overwritten.
 local held = redis.pcall('GETRANGE', KEYS[1], 0, 16)
-if type(held) == 'string' and #held == 17 and string.find(held, '^[0-9a-f]+[JD]$') then
+if type(held) == 'string' and #held == 17 and string.find(held, '^[0-7][0-9a-f]+[JD]$') then
   local held_version, version = string.sub(held, 1, 16), string.sub(ARGV[1], 1, 16)
   if held_version > version then
     return {0, now}

@@ -58,7 +58,7 @@ async def replay_live(
     """Run the stream (time_s, key, kind, delay_min) through every subject.
 
     ``time_scale`` is event seconds per second of wall clock; ``on_progress`` is told the elapsed
-    share, 0 to 1. The first error of a request ends the pass and is raised.
+    share, 0 to 1. The first error of a request ends the pass and is raised as it is.
     """
     plan = _plan(stream, list(subjects), time_scale, stagger_s)
     requests = _Requests(len(plan.at))
@@ -86,18 +86,22 @@ async def replay_live(
     gc.collect()
     gc.freeze()
     cpu_before, began = time.process_time(), time.monotonic()
-    async with asyncio.TaskGroup() as tasks:
-        for slot, (at, variant, row) in enumerate(
-            zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
-        ):
-            wait = began + at - time.monotonic()
-            if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
-                await asyncio.sleep(max(wait, 0))
-            tasks.create_task(request(slot, variant, row))
-            if on_progress is not None and slot % 256 == 0:
-                on_progress(at / plan.at[-1])
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for slot, (at, variant, row) in enumerate(
+                zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
+            ):
+                wait = began + at - time.monotonic()
+                if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
+                    await asyncio.sleep(max(wait, 0))
+                tasks.create_task(request(slot, variant, row))
+                if on_progress is not None and slot % 256 == 0:
+                    on_progress(at / plan.at[-1])
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    finally:
+        gc.unfreeze()
     elapsed_s = time.monotonic() - began
-    gc.unfreeze()
     return LiveLog(
         requests=requests.frame(plan, names, kinds, began),
         accesses=_access_frame({name: subjects[name].accesses for name in names}, began),

@@ -13,9 +13,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,9 @@ from statecache.study.checkout import find_root
 from statecache.study.errors import StudyError
 
 __all__ = ["FORMAT", "RunFolder", "newest_unfinished", "utc_now"]
+
+#: What a run that can be resumed may say of itself; "running" where it was killed.
+UNFINISHED: Final = ("running", "interrupted", "failed")
 
 #: Version of run.json, verdicts.json and the parquet files.
 FORMAT: Final = 1
@@ -64,8 +69,18 @@ class RunFolder:
             return cls(Path(run_dir))
         started = utc_now()
         folder = cls.create(find_root() / "results", f"{notebook}-by-hand", started)
-        folder.update_run(study=f"{notebook}-by-hand", status="running", started=started)
+        folder.update_run(study=f"{notebook}-by-hand", status="by hand", started=started)
         return folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process. Raises ``StudyError`` where another one holds it."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StudyError(f"{self.path} is being worked on by another process.") from error
+            yield
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file in the folder."""
@@ -140,7 +155,7 @@ class RunFolder:
 
 
 def newest_unfinished(results: Path, study: str) -> RunFolder:
-    """Return the newest run of the study that was interrupted or failed.
+    """Return the newest run of the study that was interrupted, failed or killed.
 
     Raises ``StudyError`` where there is none.
     """
@@ -150,7 +165,7 @@ def newest_unfinished(results: Path, study: str) -> RunFolder:
             run = folder.read_run()
         except StudyError:
             continue
-        if run.get("study") == study and run.get("status") != "complete":
+        if run.get("study") == study and run.get("status") in UNFINISHED:
             return folder
     raise StudyError(
         f"no unfinished run of {study!r} stands in {results}: start one without --resume."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbclient.exceptions
 import papermill.exceptions
 
 from statecache.study import environment
@@ -57,20 +58,7 @@ def run_study(
     for key, value in overrides.items():
         words += ["-p", f"{key}={value}"]
     folder.update_run(
-        study=name,
-        title=experiment.title,
-        started=started,
-        command=shlex.join(words),
-        overrides=dict(overrides),
-        parameters={run.name: run.parameters for run in experiment.notebooks},
-        notebooks=[
-            {"name": run.name, "title": run.title, "summary": run.summary}
-            for run in experiment.notebooks
-        ],
-        profile="loopback",
-        git_commit=environment.git_commit(root),
-        packages=environment.packages(),
-        machine=environment.machine(),
+        study=name, started=started, command=shlex.join(words), overrides=dict(overrides)
     )
     return _execute(experiment, folder, root, on_progress)
 
@@ -96,32 +84,49 @@ def summary_lines(folder: RunFolder) -> list[str]:
 def _execute(
     experiment: Experiment, folder: RunFolder, root: Path, on_progress: OnProgress
 ) -> Outcome:
-    folder.update_run(status="running", finished=None)
     failure = None
     status = "failed"
-    try:
-        on_progress(0.0, "starting the servers")
-        with running_servers() as servers:
-            folder.update_run(servers=describe(servers))
-            count = len(experiment.notebooks)
-            for number, run in enumerate(experiment.notebooks):
+    with folder.locked():
+        folder.update_run(status="running", finished=None, **_set_up(experiment, root))
+        try:
+            on_progress(0.0, "starting the servers")
+            with running_servers() as servers:
+                folder.update_run(servers=describe(servers))
+                count = len(experiment.notebooks)
+                for number, run in enumerate(experiment.notebooks):
 
-                def on_share(share: float, what: str, done: int = number) -> None:
-                    on_progress((done + share) / count, what)
+                    def on_share(share: float, what: str, done: int = number) -> None:
+                        on_progress((done + share) / count, what)
 
-                failure = _run_notebook(run, folder, root, servers, on_share)
-                if failure is not None:
-                    break
-        if failure is None:
-            status = "complete"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        folder.update_run(status=status, finished=utc_now())
-        page = render_run(folder.path)
-        render_results_index(folder.path.parent)
+                    failure = _run_notebook(run, folder, root, servers, on_share)
+                    if failure is not None:
+                        break
+            if failure is None:
+                status = "complete"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            folder.update_run(status=status, finished=utc_now())
+            page = render_run(folder.path)
+            render_results_index(folder.path.parent)
     return Outcome(folder, page, failure)
+
+
+def _set_up(experiment: Experiment, root: Path) -> dict[str, Any]:
+    """Return what run.json says of the experiment and of what it runs on, as it is now."""
+    return {
+        "title": experiment.title,
+        "parameters": {run.name: run.parameters for run in experiment.notebooks},
+        "notebooks": [
+            {"name": run.name, "title": run.title, "summary": run.summary}
+            for run in experiment.notebooks
+        ],
+        "profile": "loopback",
+        "git_commit": environment.git_commit(root),
+        "packages": environment.packages(),
+        "machine": environment.machine(),
+    }
 
 
 def _run_notebook(
@@ -138,6 +143,8 @@ def _run_notebook(
             execute(run.path, executed, run.parameters | {"run_dir": str(folder.path)}, cwd=root)
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{run.name}: {error.ename}: {error.evalue}"
+    except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as error:
+        failure = f"{run.name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     finally:
         clean_up(servers, token)
     on_progress(1.0, f"rendering {run.name}")

@@ -43,8 +43,8 @@ class Decision:
     saved: float
     half_costs: float
     twice_gains: float
-    #: Whether a longer TTL of the grid would still have gained more than is asked for.
-    is_longest: bool
+    #: Whether even the longest TTL of the grid would have to be doubled: none is long enough.
+    falls_short: bool
 
     @property
     def sentence(self) -> str:
@@ -52,7 +52,8 @@ class Decision:
         return (
             f"TTL {ttl_name(self.ttl_min)}: {self.hit_rate:.0%} hits, {self.saved:.0%} fewer "
             f"PostgreSQL statements; half of it costs {100 * self.half_costs:.0f} points, "
-            f"twice gains {100 * self.twice_gains:.0f}."
+            f"twice gains {100 * self.twice_gains:.0f}"
+            + ("; a longer one than was measured would be worth it." if self.falls_short else ".")
         ).replace("%", " %")
 
 
@@ -353,11 +354,11 @@ def _decide(settings: SweepSettings, read_share: float, worth: float) -> Decisio
     for ttl_min in sorted(settings.ttls_min):
         around = _exact_and_closed(settings, ttl_min * np.array([0.5, 1.0, 2.0]))
         half, here, twice = around.groupby("ttl_min")["exact"].mean()
-        longest = ttl_min == max(settings.ttls_min)
+        enough = twice - here < worth
         decision = Decision(
-            ttl_min, here, read_share * here, here - half, twice - here, is_longest=longest
+            ttl_min, here, read_share * here, here - half, twice - here, falls_short=not enough
         )
-        if twice - here < worth:
+        if enough:
             break
     if decision is None:
         raise ValueError("there is no TTL to decide on: give at least one in ttls_min.")

@@ -166,6 +166,26 @@ def forwarding(port: int, redis_url: str) -> Iterator[str]:
             one.close()
 
 
+def test_a_put_stuck_in_a_stopped_server_arrives_too_late(
+    kind: str, servers: Any, scratch: Scratch
+) -> None:
+    if not servers.embedded:
+        pytest.skip("the Redis in REDIS_URL is not ours to stop: unset it for this test")
+    process = psutil.Process(scratch.cache.info("server")["process_id"])
+    with scratch.manager(kind, ttl_secs=0.4, timeout_ms=100) as manager:
+        manager.update_state("t", 0)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            manager.update_state("t", 1)
+            manager.update_state("t", 2)
+            time.sleep(1.0)  # longer than the mark that the failed puts leave
+        finally:
+            process.send_signal(signal.SIGCONT)
+        assert scratch.cache.ping()
+        for _ in range(50):
+            assert manager.load_state("t") == 2
+
+
 def test_a_full_server_never_serves_the_past(kind: str, scratch: Scratch) -> None:
     with scratch.manager(kind) as manager, scratch.manager(kind) as other:
         manager.update_state("t", "old")

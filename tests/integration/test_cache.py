@@ -210,6 +210,7 @@ def test_a_fill_past_its_deadline_is_dropped_by_the_server_s_clock(
         b"{}",
         b"ffffffffffffffffX{}",
         b"zzzzzzzzzzzzzzzzJ1",
+        b"ffffffffffffffffJ1",
         b"7fffffffffffffffJ{broken",
         b"0000000000000001J\xff\xfe",
         b'{"ema": 1}' * 100,
@@ -220,6 +221,8 @@ def test_junk_under_our_key_is_a_counted_miss(manager: Any, scratch: Scratch, ju
     scratch.cache.set(scratch.prefix + "t", junk)
     assert manager.load_state("t") == "truth"
     assert manager.get_cache_stats().misses_by_reason == {"corrupt": 1}
+    manager.update_state("t", "newer")
+    assert manager.load_state("t") == "newer", "junk is never newest"
 
 
 def test_a_key_of_another_type_is_overwritten(manager: Any, scratch: Scratch) -> None:
@@ -229,6 +232,8 @@ def test_a_key_of_another_type_is_overwritten(manager: Any, scratch: Scratch) ->
     scratch.cache.delete(scratch.prefix + "t")
     scratch.cache.sadd(scratch.prefix + "t", "a set")
     assert manager.load_state("t") == 1
+    assert scratch.entry("t") == b"0000000000000001J1", "repaired by the read"
+    assert manager.get_cache_stats().errors == 0
 
 
 def test_an_emptied_cache_and_a_forgotten_script_cost_only_misses(

@@ -4,8 +4,9 @@ import logging
 from typing import Any
 
 import pytest
+import redis.sentinel
 
-from statecache import CacheConfig, CachedStateManager, ConfigError, StateManager
+from statecache import CacheConfig, CachedStateManager, ConfigError, StateManager, init_db
 from statecache.config import url_from_env
 
 
@@ -108,3 +109,29 @@ def test_a_client_of_the_wrong_kind_is_refused() -> None:
     pool: Any = None
     with pytest.raises(ConfigError, match=r"pass a redis\.Redis"):
         CachedStateManager(pool, None)
+
+
+def test_a_number_given_as_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ttl_secs is '300'"):
+        CacheConfig(ttl_secs="300")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres:/app:s3cret@db/events", "postgresql://app:s3/cret@127.0.0.1/x"]
+)
+def test_a_misread_address_is_refused_before_a_driver_can_quote_it(url: str) -> None:
+    for make in (
+        lambda: init_db(url),
+        lambda: StateManager.from_env({"DATABASE_URL": url}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert "s3" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_a_sentinel_s_client_is_refused() -> None:
+    pool: Any = None
+    client = redis.sentinel.Sentinel([("127.0.0.1", 1)]).master_for("m")
+    with pytest.raises(ConfigError, match="SentinelManagedConnection"):
+        CachedStateManager(pool, client)

@@ -20,7 +20,7 @@ class Call:
         self.gate = asyncio.Event()
         self.error: Exception | None = None
 
-    async def __call__(self) -> int:
+    async def __call__(self, _is_current: Callable[[], bool]) -> int:
         self.count += 1
         number = self.count
         await self.gate.wait()
@@ -139,7 +139,7 @@ def test_threads_share_too() -> None:
     gate, entered = threading.Event(), threading.Event()
     calls = []
 
-    def call() -> int:
+    def call(_is_current: Callable[[], bool]) -> int:
         calls.append(1)
         entered.set()
         assert gate.wait(30)
@@ -166,3 +166,19 @@ def test_threads_share_too() -> None:
     follower.join()
     assert sorted(outcomes) == [(1, False), (1, True)]
     assert not flights._flights
+
+
+def test_a_call_is_told_whether_it_is_still_current() -> None:
+    async def scenario(flights: AsyncSingleFlight[int], _call: Call) -> None:
+        told: list[bool] = []
+
+        async def call(is_current: Callable[[], bool]) -> int:
+            told.append(is_current())
+            flights.forget("k")
+            told.append(is_current())
+            return 1
+
+        assert await flights.run("k", call) == (1, False)
+        assert told == [True, False]
+
+    run(scenario)

@@ -266,3 +266,12 @@ def test_where_every_run_is_complete_there_is_none_to_resume(tmp_path: Path) -> 
             newest_unfinished(results, "ttl")
         assert_one_sentence(refused)
         assert "--resume" in str(refused.value)
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        with pytest.raises(StudyError, match="another process"), RunFolder(tmp_path).locked():
+            pass
+    with folder.locked():
+        pass

@@ -104,7 +104,7 @@ def findings_of(settings: SweepSettings = SETTINGS, **changes: Any) -> Findings:
             curve=CURVE,
             read_share=0.667,
             documented=Interval(0.2, 0.18, 0.22),
-            decision=Decision(240.5, 0.822, 0.55, 0.1, 0.04, is_longest=True),
+            decision=Decision(240.5, 0.822, 0.55, 0.1, 0.04, falls_short=False),
         ),
         **changes,
     )
@@ -212,6 +212,15 @@ def test_points_and_curves_are_those_of_the_findings(told: dict[str, Picture]) -
         assert holds(tails, ttls, BY_TTL[f"{kind}_p99_us"] / 1e3)
     assert holds(medians, [0, 1], [0.64, 0.64]), "the load without a cache"
     assert holds(tails, [0, 1], [3.0, 3.0]), "the update without a cache"
+
+
+@pytest.mark.parametrize("counted_by", ["PostgreSQL", "the managers"])
+def test_the_figure_tells_who_counted_the_statements(counted_by: str) -> None:
+    found = findings_of()
+    seen = cells(SETTINGS).assign(counted_by=counted_by)
+    picture = statements_picture(replace(found, sweep=replace(found.sweep, cells=seen)))
+    _lines, labels = picture.figure.axes[0].get_legend_handles_labels()
+    assert any(label.endswith(f"counted by {counted_by}") for label in labels)
 
 
 def residuals(found: Findings) -> int:

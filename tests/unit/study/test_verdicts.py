@@ -84,6 +84,13 @@ def test_a_row_shows_shares_in_per_cent_with_everything_a_reader_needs() -> None
     assert row["notebook"] == "ttl_sweep"
 
 
+def test_a_row_of_one_pass_has_no_interval_and_says_so() -> None:
+    row = verdict_row(CLAIM, Interval(0.8, NONE, NONE), bound=None, bound_text=None, why="x.")
+    assert (row["measured"], row["verdict"]) == ("80.0 %", "not decided")
+    assert "one pass" in row["interval"]
+    assert "nan" not in row["interval"]
+
+
 def test_a_row_without_a_bound_on_loopback() -> None:
     row = verdict_row(CLAIM, Interval(0.8, 0.75, 0.85), bound=None, bound_text=None, why="x.")
     assert (row["verdict"], row["bound"], row["profile"]) == ("holds", None, "loopback")
