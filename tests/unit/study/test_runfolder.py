@@ -93,7 +93,7 @@ def test_a_notebook_that_is_run_by_hand_gets_a_folder_of_its_own(checkout: Path)
     assert folder.path.parent == checkout / "results"
     assert folder.path.name.startswith("ttl_sweep-by-hand-")
     run = folder.read_run()
-    assert (run["study"], run["status"]) == ("ttl_sweep-by-hand", "running")
+    assert (run["study"], run["status"]) == ("ttl_sweep-by-hand", "by hand")
     assert re.sub("[-:]", "", run["started"]) in folder.path.name
     assert RunFolder.open("", "ttl_sweep").path != folder.path
     assert list(below.iterdir()) == []
@@ -270,8 +270,8 @@ def test_where_every_run_is_complete_there_is_none_to_resume(tmp_path: Path) -> 
 
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with folder.locked():
-        with pytest.raises(StudyError, match="another process"), RunFolder(tmp_path).locked():
-            pass
+    other = RunFolder(tmp_path).locked()
+    with folder.locked(), pytest.raises(StudyError, match="another process"):
+        other.__enter__()
     with folder.locked():
         pass
