@@ -21,6 +21,7 @@ __all__ = [
     "InvalidTriggerId",
     "StateCacheError",
     "VersionConflict",
+    "first_line",
 ]
 
 
@@ -46,3 +47,8 @@ class VersionConflict(StateCacheError):
 
 class DatabaseError(StateCacheError):
     """PostgreSQL did not answer or refused; ``__cause__`` is the driver's error."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text without its full stop, its name if it has none."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

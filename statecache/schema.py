@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from statecache.config import CacheConfig, check_database_url
-from statecache.errors import ConfigError, DatabaseError
+from statecache.errors import ConfigError, DatabaseError, first_line
 from statecache.statements import TABLE
 
 __all__ = ["SCHEMA_VERSION", "init_db"]
@@ -43,7 +43,7 @@ def init_db(database_url: str, *, schema: str = "public") -> int:
     except psycopg.Error as error:
         raise DatabaseError(
             f"PostgreSQL refused to set up the table {schema}.{TABLE} "
-            f"({type(error).__name__}: {_first_line(error)})."
+            f"({type(error).__name__}: {first_line(error)})."
         ) from error
 
 
@@ -165,7 +165,3 @@ def _columns(connection: Connection, schema: str) -> dict[str, str]:
 
 def _exists(connection: Connection, query: str, values: list[str]) -> bool:
     return connection.execute(query.encode(), values).fetchone() is not None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from statecache._acompat import AsyncConnectionPool
 from statecache.config import CacheConfig
-from statecache.errors import DatabaseError, InvalidState
+from statecache.errors import DatabaseError, InvalidState, first_line
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
 
@@ -116,16 +116,16 @@ class AsyncStateTable:
             ) from error
         except pg.DataError as error:
             raise InvalidState(
-                f"PostgreSQL cannot hold this state ({_first_line(error)}): change the value."
+                f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
             ) from error
         except PoolTimeout as error:
             raise DatabaseError(
-                f"no connection to PostgreSQL came free to {purpose} ({_first_line(error)}): "
+                f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
                 "is the server up, is the pool large enough?"
             ) from error
         except psycopg.Error as error:
             raise DatabaseError(
-                f"PostgreSQL could not {purpose} ({type(error).__name__}: {_first_line(error)})."
+                f"PostgreSQL could not {purpose} ({type(error).__name__}: {first_line(error)})."
             ) from error
 
     @staticmethod
@@ -135,7 +135,3 @@ class AsyncStateTable:
         async with connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(statement, values)
             return await cursor.fetchall()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

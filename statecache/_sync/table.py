@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from statecache._acompat import ConnectionPool
 from statecache.config import CacheConfig
-from statecache.errors import DatabaseError, InvalidState
+from statecache.errors import DatabaseError, InvalidState, first_line
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
 
@@ -117,16 +117,16 @@ class StateTable:
             ) from error
         except pg.DataError as error:
             raise InvalidState(
-                f"PostgreSQL cannot hold this state ({_first_line(error)}): change the value."
+                f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
             ) from error
         except PoolTimeout as error:
             raise DatabaseError(
-                f"no connection to PostgreSQL came free to {purpose} ({_first_line(error)}): "
+                f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
                 "is the server up, is the pool large enough?"
             ) from error
         except psycopg.Error as error:
             raise DatabaseError(
-                f"PostgreSQL could not {purpose} ({type(error).__name__}: {_first_line(error)})."
+                f"PostgreSQL could not {purpose} ({type(error).__name__}: {first_line(error)})."
             ) from error
 
     @staticmethod
@@ -136,7 +136,3 @@ class StateTable:
         with connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -18,7 +18,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from statecache.errors import StateCacheError
+from statecache.errors import StateCacheError, first_line
 from statecache.study.errors import WorkspaceError
 from statecache.study.servers import Database, Servers, open_database, open_redis
 
@@ -137,7 +137,7 @@ def _refuse_foreign_keys(servers: Servers, workspace: Workspace) -> None:
             taken = next(_own_keys(client, workspace), None)
         except redis.RedisError as error:
             raise WorkspaceError(
-                f"The keys of the study cannot be listed ({_first_line(error)}): allow SCAN and "
+                f"The keys of the study cannot be listed ({first_line(error)}): allow SCAN and "
                 "UNLINK on statecache:study:* to the user in REDIS_URL."
             ) from error
     if taken is not None:
@@ -159,12 +159,12 @@ def _create_schemas(servers: Servers, workspace: Workspace, created: list[str]) 
                 created.extend(schemas)
         except psycopg.errors.DuplicateSchema as error:
             raise WorkspaceError(
-                f"PostgreSQL says that {_first_line(error)}, and it may be somebody else's: "
+                f"PostgreSQL says that {first_line(error)}, and it may be somebody else's: "
                 "take another token."
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise WorkspaceError(
-                f"PostgreSQL says {_first_line(error)}: grant CREATE on the database to the role "
+                f"PostgreSQL says {first_line(error)}: grant CREATE on the database to the role "
                 "in DATABASE_URL, or unset DATABASE_URL and REDIS_URL for embedded servers."
             ) from error
 
@@ -182,7 +182,7 @@ def _remove(servers: Servers, workspace: Workspace, created: list[str]) -> list[
         try:
             remove()
         except (psycopg.Error, redis.RedisError, StateCacheError) as error:
-            troubles.append(f"{what} could not be removed ({_first_line(error)}): do it by hand.")
+            troubles.append(f"{what} could not be removed ({first_line(error)}): do it by hand.")
     return troubles
 
 
@@ -220,7 +220,3 @@ def _own_keys(client: redis.Redis, workspace: Workspace) -> Iterator[bytes]:
     for key in client.scan_iter(match=pattern, count=SCAN_BATCH):
         if key.startswith(prefixes):
             yield key
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -261,6 +261,7 @@ def test_the_newest_unfinished_run_is_resumed(tmp_path: Path) -> None:
 
 def test_where_every_run_is_complete_there_is_none_to_resume(tmp_path: Path) -> None:
     run_of(tmp_path, "ttl-20260104T000000Z", study="ttl", status="complete")
+    run_of(tmp_path, "ttl-20260105T000000Z", study="ttl", status="by hand")
     for results in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(StudyError, match="no unfinished run of 'ttl'") as refused:
             newest_unfinished(results, "ttl")

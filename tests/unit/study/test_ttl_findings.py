@@ -260,13 +260,17 @@ def test_the_shortest_ttl_is_chosen_whose_double_gains_less_than_is_worth_it(lon
     for gain_worth in (gain[longest] + 0.01, *([gain[longest - 1] - 0.01] if longest else [100.0])):
         decision = find(sweep_of(), gain_worth_points=gain_worth).decision
         assert decision.ttl_min == sorted(SETTINGS.ttls_min)[longest]
+        assert not decision.falls_short
 
 
-def test_where_every_doubling_gains_enough_it_is_the_longest() -> None:
+def test_where_every_doubling_gains_enough_it_is_the_longest_and_falls_short() -> None:
     settings = replace(SETTINGS, ttls_min=(120.5, 60.5))
     decision = find(sweep_of(settings), gain_worth_points=0.5).decision
     assert decision.ttl_min == 120.5
     assert 100 * decision.twice_gains > 0.5
+    assert decision.falls_short
+    assert "longer" in decision.sentence
+    assert_sentences([decision.sentence])
 
 
 def test_the_decision_in_a_sentence(findings: Findings) -> None:
