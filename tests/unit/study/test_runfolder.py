@@ -252,7 +252,7 @@ def test_the_newest_unfinished_run_is_resumed(tmp_path: Path) -> None:
     run_of(tmp_path, "ttl-20260102T000000Z", study="ttl", status="running")
     run_of(tmp_path, "ttl-20260104T000000Z", study="ttl", status="complete")
     run_of(tmp_path, "ttl-by-hand-20260105T000000Z", study="ttl-by-hand", status="failed")
-    run_of(tmp_path, "quick-20260106T000000Z", study="quick", status="failed")
+    run_of(tmp_path, "quick-20260106T000000Z", study="quick", status="running")  # killed
     (tmp_path / "ttl-20260107T000000Z").mkdir()
     (tmp_path / "ttl-20260108T000000Z").write_text("no folder")
     assert newest_unfinished(tmp_path, "ttl").path.name == "ttl-20260103T000000Z"
