@@ -26,6 +26,8 @@ class Access(NamedTuple):
     #: When the call sent the entry that it put into the cache (it missed and filled, or it
     #: wrote); ``None`` where it put none.
     armed: float | None
+    #: Bytes of the state's JSON text that was read or written; 0 where there is none.
+    size: int = 0
 
 
 #: Called in the caller's own task or thread: it should be quick and must not raise.
