@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
+from statecache.durations import NO_DURATIONS, Spread
+
 __all__ = ["CacheStats", "Tally"]
 
 
@@ -40,6 +42,9 @@ class CacheStats:
     db_writes: int = 0
     #: Loads that shared another caller's database read (single flight).
     coalesced: int = 0
+    #: How long those statements took, waiting for a connection included.
+    db_read_seconds: Spread = NO_DURATIONS
+    db_write_seconds: Spread = NO_DURATIONS
 
     @property
     def hit_rate(self) -> float:
