@@ -11,9 +11,9 @@ __all__ = ["Access", "Observer"]
 class Access(NamedTuple):
     """One completed call of a manager.
 
-    ``outcome`` of a load is ``hit`` or the reason of the miss (see ``CacheStats``), and
-    ``database`` where there is no cache; of an update or delete it is ``committed``, or
-    ``unrepaired`` where it is committed but the cache has not taken it.
+    ``outcome`` of a load is ``hit``, ``memory`` for one by the in-process tier, or the reason of
+    the miss (see ``CacheStats``), and ``database`` where there is no cache; of an update or delete
+    it is ``committed``, or ``unrepaired`` where it is committed but the cache has not taken it.
     """
 
     operation: str

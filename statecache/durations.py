@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["BOUNDS_S", "NO_DURATIONS", "Durations", "Spread"]
+__all__ = ["BOUNDS_S", "Durations", "Spread"]
 
 #: Upper bounds of the buckets in seconds, each including its own; one bucket more is for the rest.
 #: From an indexed read on loopback (about 150 µs) to the longest time-out of a statement.
@@ -27,9 +27,6 @@ class Spread:
     def count(self) -> int:
         """The number of durations."""
         return sum(self.buckets)
-
-
-NO_DURATIONS: Final = Spread()
 
 
 class Durations:

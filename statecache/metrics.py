@@ -20,7 +20,8 @@ __all__ = ["StateCacheCollector"]
 _HELP: Final = {
     "enabled": "Whether the cache is used.",
     "ttl_secs": "Time to live of a cached state.",
-    "hits": "Loads that the cache answered.",
+    "hits": "Loads that the cache or the process's own memory answered.",
+    "memory_hits": "Loads that the process's own memory answered.",
     "misses_by_reason": "Loads that the cache could not answer.",
     "errors_by_reason": "Failed calls of the cache.",
     "fills": "Entries put after a miss.",
@@ -29,6 +30,9 @@ _HELP: Final = {
     "puts_superseded": "Puts that found something newer.",
     "puts_late": "Puts that came too late.",
     "coalesced": "Loads that shared another caller's database read.",
+    "writes_absorbed": "Writes that a later one of the same key in the same batch outdid.",
+    "unrepaired": "Keys that the cache failed to take and that are not repaired yet.",
+    "breaker_open": "Whether the breaker keeps callers away from the cache.",
     "db_reads": "Statements sent to PostgreSQL that read states.",
     "db_writes": "Statements sent to PostgreSQL that wrote states.",
     "db_read_seconds": "How long reading states from PostgreSQL took.",
@@ -36,7 +40,10 @@ _HELP: Final = {
 }
 
 #: Reasons that have a sample from the start: a rate cannot see the first one of a series.
-_REASONS: Final = ("absent", "tombstone", "corrupt", "error", "bypassed", "unrepaired")
+_REASONS: Final = ("absent", "bypassed", "corrupt", "early", "error", "tombstone", "unrepaired")
+
+#: Whole numbers that also fall.
+_LEVELS: Final = {"unrepaired": "unrepaired_keys"}
 
 #: Sums of what is exported by reason.
 _SUMS: Final = ("misses", "errors")
@@ -91,14 +98,15 @@ def _metric(
     """Return a field's metric; what it is follows from the field's type."""
     from prometheus_client import core  # noqa: PLC0415
 
-    name = field if field.startswith("db_") else f"cache_{field}"
+    name = field if field.startswith("db_") else f"cache_{_LEVELS.get(field, field)}"
     name = f"state_{name}".removesuffix("_by_reason").replace("_secs", "_seconds")
     text = _HELP.get(field, f"See CacheStats.{field}.")
     if kind == "Spread":
         return _histogram(name.replace("_seconds", "_duration_seconds"), text, labels, held)
     if kind.startswith("dict"):
         return _by_reason(name, text, labels, held)
-    family = core.CounterMetricFamily if kind == "int" else core.GaugeMetricFamily
+    counts = kind == "int" and field not in _LEVELS
+    family = core.CounterMetricFamily if counts else core.GaugeMetricFamily
     metric = family(name, text, labels=labels)
     for values, value in held.items():
         metric.add_metric(values, value)

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from statecache.durations import NO_DURATIONS, Spread
+from statecache.durations import Durations, Spread
 
 __all__ = ["CacheStats", "Tally"]
 
@@ -22,10 +22,13 @@ class CacheStats:
     enabled: bool
     ttl_secs: float
     hits: int = 0
+    #: Those of the hits that the process answered itself (in-process tier).
+    memory_hits: int = 0
     misses: int = 0
     #: Failed calls of the cache, by whatever operation and reason.
     errors: int = 0
-    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired.
+    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired,
+    #: early (refreshed before it expired).
     misses_by_reason: dict[str, int] = field(default_factory=dict)
     #: "operation:reason" → failed calls of the cache.
     errors_by_reason: dict[str, int] = field(default_factory=dict)
@@ -42,9 +45,15 @@ class CacheStats:
     db_writes: int = 0
     #: Loads that shared another caller's database read (single flight).
     coalesced: int = 0
-    #: How long those statements took, waiting for a connection included.
-    db_read_seconds: Spread = NO_DURATIONS
-    db_write_seconds: Spread = NO_DURATIONS
+    #: Updates and deletes that another one of the same key in the same batch outdid (gathering).
+    writes_absorbed: int = 0
+    #: Keys that the cache failed to take and that are not repaired yet.
+    unrepaired: int = 0
+    #: Whether the breaker keeps callers away from the cache.
+    breaker_open: bool = False
+    #: How long statements took that read and that wrote states.
+    db_read_seconds: Spread = field(default_factory=Spread)
+    db_write_seconds: Spread = field(default_factory=Spread)
 
     @property
     def hit_rate(self) -> float:
@@ -56,18 +65,23 @@ class CacheStats:
 class Tally:
     """Counts by name, from any thread, without losing one."""
 
-    __slots__ = ("_counts", "_lock")
+    __slots__ = ("_counts", "_lock", "reads", "writes")
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        #: Durations of statements that read and that wrote states.
+        self.reads = Durations()
+        self.writes = Durations()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add ``count`` to the counter ``name``; names with a colon group: ``miss:absent``."""
         with self._lock:
             self._counts[name] += count
 
-    def snapshot(self, *, enabled: bool, ttl_secs: float) -> CacheStats:
+    def snapshot(
+        self, *, enabled: bool, ttl_secs: float, unrepaired: int = 0, breaker_open: bool = False
+    ) -> CacheStats:
         """Return the counters as ``CacheStats``."""
         with self._lock:
             counts = self._counts.copy()
@@ -76,7 +90,8 @@ class Tally:
         return CacheStats(
             enabled=enabled,
             ttl_secs=ttl_secs,
-            hits=counts["hit"],
+            hits=counts["hit"] + counts["memory_hit"],
+            memory_hits=counts["memory_hit"],
             misses=sum(misses.values()),
             errors=sum(errors.values()),
             misses_by_reason=misses,
@@ -89,6 +104,11 @@ class Tally:
             db_reads=counts["db_read"],
             db_writes=counts["db_write"],
             coalesced=counts["coalesced"],
+            writes_absorbed=counts["write_absorbed"],
+            unrepaired=unrepaired,
+            breaker_open=breaker_open,
+            db_read_seconds=self.reads.snapshot(),
+            db_write_seconds=self.writes.snapshot(),
         )
 
 

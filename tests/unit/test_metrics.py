@@ -54,6 +54,8 @@ def test_counters_have_the_documented_names_and_labels() -> None:
     assert value("state_db_reads_total") == 6
     assert value("state_cache_enabled") == 1
     assert value("state_cache_ttl_seconds") == 300
+    assert value("state_cache_unrepaired_keys") == 0
+    assert value("state_cache_breaker_open") == 0
 
 
 def test_a_scrape_shows_what_is_counted_by_then() -> None:
@@ -66,7 +68,7 @@ def test_a_scrape_shows_what_is_counted_by_then() -> None:
 
 def test_every_reason_has_a_sample_before_it_first_happens() -> None:
     registry = registry_of(StateCacheCollector(Manager(miss__new_one=1)))
-    for reason in ("absent", "tombstone", "corrupt", "error", "bypassed", "unrepaired"):
+    for reason in ("absent", "bypassed", "early", "error", "tombstone", "unrepaired"):
         assert registry.get_sample_value("state_cache_misses_total", {"reason": reason}) == 0
     assert registry.get_sample_value("state_cache_misses_total", {"reason": "new_one"}) == 1
 
@@ -91,6 +93,17 @@ def test_every_field_of_the_stats_is_exported() -> None:
     names = {metric.name for metric in StateCacheCollector(Manager()).collect()}
     assert len(names) == len(dataclasses.fields(CacheStats)) - len({"misses", "errors"})
     assert all(name.startswith(("state_cache_", "state_db_")) for name in names)
+
+
+def test_what_also_falls_is_a_gauge() -> None:
+    kinds = {metric.name: metric.type for metric in StateCacheCollector(Manager()).collect()}
+    gauges = {name for name, kind in kinds.items() if kind == "gauge"}
+    assert gauges == {
+        "state_cache_enabled",
+        "state_cache_ttl_seconds",
+        "state_cache_breaker_open",
+        "state_cache_unrepaired_keys",
+    }
 
 
 def test_several_managers_are_told_apart_by_labels() -> None:
@@ -166,6 +179,6 @@ except ConfigError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     )
-    assert done.stdout == expected, done.stderr
+    assert done.stdout == expected
