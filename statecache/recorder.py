@@ -86,10 +86,14 @@ class AccessRecorder:
         #: Rows in files; rows that should be and are not.
         self.recorded = self.dropped = 0
 
+    def wants(self, trigger_id: str) -> bool:
+        """Return whether the key is sampled, for who would spare an ``Access`` in vain."""
+        # Stable across processes, and four times as fast as the hash that names the key.
+        return crc32(trigger_id.encode()) < self._limit
+
     def __call__(self, access: Access) -> None:
         """Hold the access if its key is sampled."""
-        # Stable across processes, and four times as fast as the hash that names the key.
-        if crc32(access.trigger_id.encode()) >= self._limit or access.operation not in _OPERATIONS:
+        if not self.wants(access.trigger_id) or access.operation not in _OPERATIONS:
             return
         with self._lock:
             held = len(self._rows) + self._writing

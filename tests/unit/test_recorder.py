@@ -89,6 +89,7 @@ def test_keys_are_sampled_whole_and_evenly(tmp_path: Path) -> None:
         for n in range(10_000):
             recorder(access(f"trigger_{n}"))
     recorder.close()
+    assert recorder.recorded == 3 * sum(recorder.wants(f"trigger_{n}") for n in range(10_000))
     counts = rows(tmp_path)["key"].value_counts()
     assert set(counts) == {3}, "all accesses of a key, or none"
     assert 850 < len(counts) < 1_150
