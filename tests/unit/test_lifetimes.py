@@ -188,6 +188,16 @@ def test_too_little_evidence_leaves_the_ttl() -> None:
     assert lifetimes.ttl_ms("other") == 300_000
 
 
+def test_rates_are_exact_from_the_start() -> None:
+    clock = Clock()
+    lifetimes = adaptive(0.8, clock)
+    for _ in range(ENOUGH + 1):  # with as many seconds between them as there are counted
+        lifetimes.note_write("t")
+        clock.now += 1
+    clock.now -= 1
+    assert lifetimes.ttl_ms("t") == pytest.approx(1000 * math.log(5), abs=1)
+
+
 def test_the_ttl_stays_within_its_limits() -> None:
     clock = Clock()
     lifetimes = adaptive(0.8, clock, ttl_min_ms=2_000, ttl_max_ms=600_000, jitter=0.1)
