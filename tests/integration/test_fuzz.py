@@ -28,6 +28,11 @@ from statecache import InvalidState, InvalidTriggerId, StateManager
 
 LIMIT = 1 << 20
 
+# The pool's threads draw their jitter while hypothesis makes an example, which blames a strategy.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
+
 
 @pytest.fixture(params=KINDS)
 def manager(request: pytest.FixtureRequest, scratch: Scratch) -> Iterator[Any]:
