@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import redis
 
-__all__ = ["Interrupted", "Victim", "eventually", "named_connections"]
+__all__ = ["Interrupted", "Victim", "eventually", "interrupted_when", "named_connections"]
 
 
 class Interrupted(BaseException):
     """What a Ctrl-C is to the main thread."""
+
+
+@contextmanager
+def interrupted_when(holds: Callable[[], Any], error: type[BaseException]) -> Iterator[None]:
+    """Raise the error in the main thread, as a signal's handler would, once something holds.
+
+    The block must end with that error.
+    """
+
+    def handle(_number: int, _frame: object) -> None:
+        raise error
+
+    def send() -> None:
+        eventually(holds)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with pytest.raises(error):
+            yield
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Victim(threading.Thread):
