@@ -231,6 +231,9 @@ def sync_neighbour(manager: StateManager, name: str, ended: threading.Event) -> 
     return count
 
 
+# Interrupted right after it was made, a socket is closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_threads_interrupted_at_random(scratch: Scratch) -> None:
     dice = random.Random(2)
     # As many connections as callers: a thread waits for its own statement, not in the pool.
