@@ -31,14 +31,15 @@ async def measure_hits(stage: Stage) -> Findings:
             config = stage.config(workspace, "hits")
             sync = opening.cached(opening.pool(POOL_SIZE), config)
             asynchronous = await opening.async_cached(await opening.async_pool(POOL_SIZE), config)
-            client, async_client = opening.client(), await opening.async_client()
+            client: Any = opening.client()
+            async_client: Any = opening.async_client()
             plain = f"{workspace.key_prefix('hits')}plain:"
             for trigger_id in IDS:
                 sync.load_state(trigger_id)
                 client.set(plain + trigger_id, orjson.dumps(document(0)), ex=3_600)
 
             def get(trigger_id: str) -> Any:
-                return orjson.loads(client.get(plain + trigger_id))  # type: ignore[arg-type]
+                return orjson.loads(client.get(plain + trigger_id))
 
             async def async_get(trigger_id: str) -> Any:
                 return orjson.loads(await async_client.get(plain + trigger_id))

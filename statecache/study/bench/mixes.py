@@ -8,11 +8,12 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from statecache import AsyncStateManager, CacheConfig
 from statecache.study.bench.cells import Cell, Subject, measure_cell, tidy
-from statecache.study.bench.foreign import Foreign, foreign_writer
+from statecache.study.bench.foreign import Foreign, running_foreign
 from statecache.study.bench.load import Plan, Spread, make_plan, popular_ids, run_mix
 from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_LEAST, AT_MOST, Findings, Goal, Row, paired_row
@@ -80,7 +81,7 @@ async def measure_mixes(stage: Stage) -> Findings:
         )
         plans = {spread: make_plan(ids, spread, WRITE_SHARE, stage.seed) for spread in SPREADS}
         foreign = stack.enter_context(
-            foreign_writer(
+            running_foreign(
                 stage.servers,
                 {one.name: (stage.config(workspace, one.name), one.redis) for one in FACTORIAL},
                 popular_ids(plans["zipf"], FOREIGN_IDS),
@@ -93,14 +94,12 @@ async def measure_mixes(stage: Stage) -> Findings:
                 subjects = await _open_subjects(stage, workspace, opening, size)
                 for spread in SPREADS:
                     rounds = _rounds(stage, subjects, foreign, plans[spread], callers)
-                    done = settings.index((callers, spread))
+                    part = stage.part(settings.index((callers, spread)), len(settings))
                     cells = await interleave(
                         rounds,
                         pairs=stage.effort.mix_pairs,
-                        seed=stage.seed + done,
-                        on_turn=lambda share, done=done: stage.progress(
-                            (done + share) / len(settings)
-                        ),
+                        seed=stage.seed + callers,
+                        on_turn=part.progress,
                     )
                     opening.check()
                     rows += _rows(cells, spread, callers, size)
@@ -130,12 +129,12 @@ async def best_pool_size(
             return rate
 
         measured = await interleave(
-            {str(size): lambda one=one: run(one) for size, one in managers.items()},
+            {str(size): partial(run, manager) for size, manager in managers.items()},
             pairs=max(2, stage.effort.mix_pairs // 2),
             seed=stage.seed,
         )
     rates = {int(size): median(values) for size, values in measured.items()}
-    table = [{"connections": size, "per_s": round(rate)} for size, rate in rates.items()]
+    table = [{"connections": size, "a second": round(rate)} for size, rate in rates.items()]
     return max(rates, key=lambda size: rates[size]), table
 
 
@@ -211,7 +210,7 @@ def _rows(
         )
 
     wanted = WANTED.get(callers)
-    rate = {"unit": "ops/s"}
+    rate: dict[str, Any] = {"unit": "ops/s"}
     rows = [
         row(
             "throughput",
@@ -264,16 +263,16 @@ def _table(cells: Mapping[str, Sequence[Cell]]) -> list[dict[str, Any]]:
         table.append(
             {
                 "variant": name.replace("_", " + "),
-                "ops_per_s": middle("throughput"),
-                "times_baseline": round(against.mean, 3),
+                "ops/s": middle("throughput"),
+                "times": round(against.mean, 3),
                 "low": round(against.low, 3),
                 "high": round(against.high, 3),
-                "p50_ms": middle("p50_s", 1e3),
-                "p99_ms": middle("p99_s", 1e3),
-                "statements_per_op": middle("statements_per_op"),
-                "backend_cpu_us_per_op": middle("backend_s_per_op", 1e6),
-                "client_cpu_us_per_op": middle("client_s_per_op", 1e6),
-                "writes_absorbed": middle("absorbed_share"),
+                "p50 ms": middle("p50_s", 1e3),
+                "p99 ms": middle("p99_s", 1e3),
+                "statements/op": middle("statements_per_op"),
+                "backend µs/op": middle("backend_s_per_op", 1e6),
+                "client µs/op": middle("client_s_per_op", 1e6),
+                "absorbed": middle("absorbed_share"),
             }
         )
     return table

@@ -54,34 +54,46 @@ class Opening(AsyncExitStack):
 
     def client(self) -> redis.Redis:
         """Return a client with redis-py's defaults."""
-        return self.enter_context(redis.Redis.from_url(self._servers.redis_url))
+        client: redis.Redis = redis.Redis.from_url(self._servers.redis_url)
+        self.callback(client.close)
+        return client
 
-    async def async_client(self) -> redis.asyncio.Redis:
+    def async_client(self) -> redis.asyncio.Redis:
         """Return the same for coroutines."""
-        client = redis.asyncio.Redis.from_url(self._servers.redis_url)
-        return await self.enter_async_context(client)
+        client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(self._servers.redis_url)
+        self.push_async_callback(client.aclose)
+        return client
 
     def manager(self, pool: ConnectionPool[Any], config: CacheConfig) -> StateManager:
         """Return a manager on PostgreSQL alone."""
-        return self._known(self.enter_context(StateManager(pool, config=config)))
+        manager = self.enter_context(StateManager(pool, config=config))
+        self._managers.append(manager)
+        return manager
 
     def cached(self, pool: ConnectionPool[Any], config: CacheConfig) -> CachedStateManager:
         """Return a manager with a cache."""
-        manager = CachedStateManager(pool, self.client(), config=config)
-        return self._known(self.enter_context(manager))
+        manager = self.enter_context(CachedStateManager(pool, self.client(), config=config))
+        self._managers.append(manager)
+        return manager
 
     async def async_manager(
         self, pool: AsyncConnectionPool[Any], config: CacheConfig
     ) -> AsyncStateManager:
         """Return a manager on PostgreSQL alone, for coroutines."""
-        return self._known(await self.enter_async_context(AsyncStateManager(pool, config=config)))
+        manager = await self.enter_async_context(AsyncStateManager(pool, config=config))
+        self._managers.append(manager)
+        return manager
 
     async def async_cached(
         self, pool: AsyncConnectionPool[Any], config: CacheConfig
     ) -> AsyncCachedStateManager:
         """Return a manager with a cache, for coroutines."""
-        manager = AsyncCachedStateManager(pool, await self.async_client(), config=config)
-        return self._known(await self.enter_async_context(manager))
+        client = self.async_client()
+        manager = await self.enter_async_context(
+            AsyncCachedStateManager(pool, client, config=config)
+        )
+        self._managers.append(manager)
+        return manager
 
     def check(self) -> None:
         """Raise ``StudyError`` where a cache failed under one of the managers."""
@@ -92,10 +104,6 @@ class Opening(AsyncExitStack):
                     f"the cache failed {stats.errors} times during the benchmark "
                     f"({stats.errors_by_reason}): the machine is too busy, try again."
                 )
-
-    def _known(self, manager: Any) -> Any:
-        self._managers.append(manager)
-        return manager
 
 
 def _pool_options(size: int) -> dict[str, Any]:

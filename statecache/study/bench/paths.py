@@ -115,12 +115,12 @@ async def measure_paths(stage: Stage) -> Findings:
                 scale=1e6,
                 unit="µs",
             )
-            for path in ("hit", "miss")
             for kind, peer in (
                 ("sync", "dogpile.cache"),
                 ("async", "cashews"),
                 ("async", "aiocache"),
             )
+            for path in ("hit", "miss")
         ]
     )
 

@@ -38,8 +38,9 @@ class Row:
     unit: str = "x"
     #: ``None`` for a figure that explains others and that nothing was promised of.
     goal: Goal | None = None
-    #: Number of pairs behind the interval.
-    pairs: int
+    #: Number of pairs behind the interval, or whether it was counted, which takes only one.
+    pairs: int = 1
+    counted: bool = False
     #: Medians of both sides, in ``absolute_unit``.
     ours: float | None = None
     theirs: float | None = None
@@ -52,11 +53,12 @@ class Row:
         if self.goal is None:
             return "shown"
         low, high = self.value.low, self.value.high
-        if math.isnan(low) or self.pairs < MIN_PAIRS:
+        if math.isnan(low) or (self.pairs < MIN_PAIRS and not self.counted):
             return "not decided"
+        wanted = self.goal.value
         if self.goal.relation == AT_LEAST:
-            return _judge(met=low >= self.goal.value, missed=high < self.goal.value)
-        return _judge(met=high <= self.goal.value, missed=low > self.goal.value)
+            return _judge(met=low >= wanted, missed=high < wanted)
+        return _judge(met=high <= wanted, missed=low > wanted)
 
 
 @dataclass(frozen=True, slots=True)

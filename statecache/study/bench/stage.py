@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from statecache import CacheConfig, init_db
 from statecache.study.servers import Servers
 from statecache.study.workspace import Workspace, open_workspace
 
-__all__ = ["FULL", "QUICK", "Effort", "Stage", "document", "trigger_ids"]
+__all__ = ["FULL", "QUICK", "Effort", "Stage", "document", "load_table", "trigger_ids"]
 
 #: What every document holds besides its number; about 190 bytes of JSON in all.
 _TEMPLATE: dict[str, Any] = {
@@ -109,10 +110,16 @@ class Stage:
                 load_table(self.servers, workspace.schema(variant), ids)
             yield workspace
 
+    def part(self, number: int, count: int) -> Stage:
+        """Return the stage of one part of a benchmark, whose progress is a share of the whole."""
+        return dataclasses.replace(
+            self, progress=lambda share: self.progress((number + share) / count)
+        )
+
     @staticmethod
     def config(workspace: Workspace, variant: str, **changes: Any) -> CacheConfig:
         """Return the configuration for a variant; its cache never expires within a benchmark."""
-        settings = {
+        settings: dict[str, Any] = {
             "schema": workspace.schema(variant),
             "key_prefix": workspace.key_prefix(variant),
             "ttl_secs": 3_600.0,
