@@ -13,7 +13,7 @@ from psycopg import sql
 
 from statecache import AsyncStateManager
 from statecache.study.bench.backends import backend_cpu_s
-from statecache.study.bench.foreign import Foreign
+from statecache.study.bench.foreign import Foreign, writing_meanwhile
 from statecache.study.bench.ledger import Held, check_rows
 from statecache.study.bench.load import Plan, run_mix
 from statecache.study.counting import count
@@ -55,13 +55,13 @@ class Subject:
 async def measure_cell(
     servers: Servers,
     subject: Subject,
-    foreign: Foreign,
     plan: Plan,
     *,
     callers: int,
     seconds: float,
+    foreign: Foreign | None = None,
 ) -> Cell:
-    """Run the mix, a second process writing meanwhile, and check the rows afterwards.
+    """Run the mix, a second process writing meanwhile if there is one, and check the rows then.
 
     Raises ``StudyError`` where the database does not bear the acknowledged writes out.
     """
@@ -69,8 +69,7 @@ async def measure_cell(
     counted = count(servers, [subject.schema])
     cpu, own_cpu = backend_cpu_s(servers), time.process_time()
     absorbed = getattr(subject.manager.get_cache_stats(), "writes_absorbed", 0)
-    foreign.start(subject.variant)
-    try:
+    with writing_meanwhile(foreign, subject.variant) as foreign_writes:
         runs = [
             await run_mix(
                 subject.manager,
@@ -82,8 +81,6 @@ async def measure_cell(
             )
             for start, length in ((0, WARM_UP * seconds), (len(plan.ids) // 7, seconds))
         ]
-    finally:
-        foreign_writes = foreign.stop()
     subject.offset += 31_337
     absorbed = getattr(subject.manager.get_cache_stats(), "writes_absorbed", 0) - absorbed
     own_cpu = time.process_time() - own_cpu

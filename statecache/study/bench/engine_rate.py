@@ -7,16 +7,15 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from statecache import AsyncStateManager
 from statecache.study.bench.cells import read_rows, tidy
 from statecache.study.bench.ledger import Held
 from statecache.study.bench.mixes import FACTORIAL, Mechanisms, best_pool_size
 from statecache.study.bench.opening import Opening
-from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row
+from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row, variant_line
 from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import Round, interleave, median, ratio
+from statecache.study.bench.timing import Round, interleave
 from statecache.study.engine import TriggerEngine
 from statecache.study.errors import StudyError
 from statecache.study.workspace import Workspace
@@ -51,7 +50,12 @@ async def measure_engine(stage: Stage) -> Findings:
             opening.check()
     return Findings(
         _rows(rates, len(ids), size),
-        {f"engine, {len(ids)} triggers": _table(rates), "engine: pool sizes": sweep},
+        {
+            f"engine, {len(ids)} triggers": [
+                variant_line(name, own, rates[NONE], "events/s") for name, own in rates.items()
+            ],
+            f"pool sizes without a cache, engine, {len(ids)} triggers": sweep,
+        },
     )
 
 
@@ -136,19 +140,3 @@ def _rows(rates: Mapping[str, list[float]], triggers: int, size: int) -> list[Ro
         row("rate", "", ALL, Goal(AT_LEAST, 10.0)),
         row("noise", ", noise: it against itself", NOISE),
     ]
-
-
-def _table(rates: Mapping[str, list[float]]) -> list[dict[str, Any]]:
-    table = []
-    for name, own in rates.items():
-        against = ratio(own, rates[NONE])
-        table.append(
-            {
-                "variant": name.replace("_", " + "),
-                "events/s": round(median(own)),
-                "times": round(against.mean, 3),
-                "low": round(against.low, 3),
-                "high": round(against.high, 3),
-            }
-        )
-    return table

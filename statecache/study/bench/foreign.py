@@ -19,7 +19,7 @@ from statecache.study.bench.neighbour import running_neighbour
 from statecache.study.bench.stage import document
 from statecache.study.servers import Servers
 
-__all__ = ["FIRST_NUMBER", "Foreign", "running_foreign"]
+__all__ = ["FIRST_NUMBER", "Foreign", "running_foreign", "writing_meanwhile"]
 
 #: Numbers of its writes begin here, so that they differ from the first process's.
 FIRST_NUMBER = 1 << 40
@@ -43,6 +43,20 @@ class Foreign:
         self._pipe.send(None)
         writes: list[Write] = self._pipe.recv()
         return writes
+
+
+@contextmanager
+def writing_meanwhile(foreign: Foreign | None, variant: str) -> Iterator[list[Write]]:
+    """Let it write during the block; the list yielded holds its writes afterwards."""
+    writes: list[Write] = []
+    if foreign is None:
+        yield writes
+        return
+    foreign.start(variant)
+    try:
+        yield writes
+    finally:
+        writes += foreign.stop()
 
 
 @contextmanager

@@ -16,9 +16,17 @@ from statecache.study.bench.cells import Cell, Subject, measure_cell, tidy
 from statecache.study.bench.foreign import Foreign, running_foreign
 from statecache.study.bench.load import Plan, Spread, make_plan, popular_ids, run_mix
 from statecache.study.bench.opening import Opening
-from statecache.study.bench.rows import AT_LEAST, AT_MOST, Findings, Goal, Row, paired_row
+from statecache.study.bench.rows import (
+    AT_LEAST,
+    AT_MOST,
+    Findings,
+    Goal,
+    Row,
+    paired_row,
+    variant_line,
+)
 from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import Round, interleave, median, ratio
+from statecache.study.bench.timing import Round, interleave, median
 from statecache.study.workspace import Workspace
 
 __all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]
@@ -173,7 +181,12 @@ def _rounds(
 ) -> dict[str, Round[Cell]]:
     def round_of(subject: Subject) -> Round[Cell]:
         return lambda: measure_cell(
-            stage.servers, subject, foreign, plan, callers=callers, seconds=stage.effort.run_s
+            stage.servers,
+            subject,
+            plan,
+            callers=callers,
+            seconds=stage.effort.run_s,
+            foreign=foreign,
         )
 
     return {name: round_of(subject) for name, subject in subjects.items()}
@@ -251,22 +264,16 @@ def _rows(
 
 def _table(cells: Mapping[str, Sequence[Cell]]) -> list[dict[str, Any]]:
     """Return a line a variant: medians, and the throughput as a multiple of the baseline's."""
+    baseline = [cell.throughput for cell in cells[NONE.name]]
     table = []
     for name, own in cells.items():
-        against = ratio(
-            [cell.throughput for cell in own], [cell.throughput for cell in cells[NONE.name]]
-        )
 
         def middle(figure: str, scale: float = 1.0, own: Sequence[Cell] = own) -> float:
             return float(f"{median([getattr(cell, figure) for cell in own]) * scale:.4g}")
 
         table.append(
             {
-                "variant": name.replace("_", " + "),
-                "ops/s": middle("throughput"),
-                "times": round(against.mean, 3),
-                "low": round(against.low, 3),
-                "high": round(against.high, 3),
+                **variant_line(name, [cell.throughput for cell in own], baseline, "ops/s"),
                 "p50 ms": middle("p50_s", 1e3),
                 "p99 ms": middle("p99_s", 1e3),
                 "statements/op": middle("statements_per_op"),

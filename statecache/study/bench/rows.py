@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from statecache.study.bench.timing import median, ratio
 from statecache.study.intervals import Interval
 
-__all__ = ["AT_LEAST", "AT_MOST", "Findings", "Goal", "Row", "Word", "paired_row"]
+__all__ = [
+    "AT_LEAST",
+    "AT_MOST",
+    "Findings",
+    "Goal",
+    "Row",
+    "Word",
+    "paired_row",
+    "variant_line",
+]
 
 AT_LEAST: Literal["at least"] = "at least"
 AT_MOST: Literal["at most"] = "at most"
@@ -94,6 +104,20 @@ def paired_row(
         absolute_unit=unit,
         note=note,
     )
+
+
+def variant_line(
+    name: str, rates: Sequence[float], baseline: Sequence[float], unit: str
+) -> dict[str, Any]:
+    """Return a table's line: the median rate, and its multiple of the baseline's with interval."""
+    times = ratio(rates, baseline)
+    return {
+        "variant": name.replace("_", " + "),
+        unit: round(median(rates)),
+        "times": round(times.mean, 3),
+        "low": round(times.low, 3),
+        "high": round(times.high, 3),
+    }
 
 
 def _judge(*, met: bool, missed: bool) -> Word:
