@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from statecache import AsyncStateManager
 from statecache.study.bench.cells import read_rows, tidy
 from statecache.study.bench.ledger import Held
+from statecache.study.bench.load import all_of
 from statecache.study.bench.mixes import FACTORIAL, Mechanisms, best_pool_size
 from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row, variant_line
@@ -106,9 +107,7 @@ async def _handle_events(
             count += 1
         handled[trigger_id] = count
 
-    async with asyncio.TaskGroup() as group:
-        for place, trigger_id in enumerate(ids):
-            group.create_task(trigger(trigger_id, 41 * place))
+    await all_of(trigger(trigger_id, 41 * place) for place, trigger_id in enumerate(ids))
     return handled, time.monotonic() - started
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from statecache.study.bench.ledger import Write
 from statecache.study.bench.stage import document
 from statecache.study.errors import StudyError
 
-__all__ = ["Plan", "Run", "Spread", "make_plan", "popular_ids", "run_mix"]
+__all__ = ["Plan", "Run", "Spread", "all_of", "make_plan", "popular_ids", "run_mix"]
 
 #: How often each id is used: the rank's power -1.2, or all alike.
 Spread = Literal["zipf", "uniform"]
@@ -83,7 +83,8 @@ async def run_mix(
 ) -> Run:
     """Let the callers go through the plan for a while; every write has a number of its own.
 
-    Raises ``StudyError`` where a load finds no state: all ids are loaded beforehand.
+    Raises ``StudyError`` where a load finds no state: all ids are loaded beforehand. Whatever a
+    caller raises ends the run.
     """
     latencies: list[float] = []
     writes: list[Write] = []
@@ -114,7 +115,15 @@ async def run_mix(
             latencies.append(ended - began)
 
     started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number in range(callers):
-            group.create_task(caller((offset + number * steps // callers) % steps))
+    await all_of(caller((offset + number * steps // callers) % steps) for number in range(callers))
     return Run(time.monotonic() - started, latencies, writes)
+
+
+async def all_of(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them all; where one fails the others are cancelled, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

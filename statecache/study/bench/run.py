@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from statecache.errors import StateCacheError
 from statecache.study.bench.engine_rate import measure_engine
 from statecache.study.bench.hits import measure_hits
 from statecache.study.bench.mixes import measure_mixes
@@ -13,7 +14,6 @@ from statecache.study.bench.paths import measure_paths, measure_reads
 from statecache.study.bench.report import Report
 from statecache.study.bench.rows import Findings
 from statecache.study.bench.stage import FULL, QUICK, Stage
-from statecache.study.errors import StudyError
 from statecache.study.progress import Reporter
 from statecache.study.servers import Servers
 
@@ -47,7 +47,7 @@ def run_benches(names: Sequence[str], servers: Servers, report: Report, progress
     for name, stage in _stages(names, servers, report, progress):
         try:
             report.add(name, asyncio.run(_measure(BENCHES[name], stage)))
-        except StudyError as error:
+        except StateCacheError as error:
             report.fail(name, error)
     report.status = "failed" if report.failures else "complete"
 
