@@ -124,4 +124,8 @@ def read_rows(servers: Servers, schema: str) -> dict[str, Held]:
 def tidy(servers: Servers, schema: str) -> None:
     """Remove dead rows, so that no run pays for the one before it."""
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("VACUUM {}.trigger_state").format(sql.Identifier(schema)))
+        tables = connection.execute(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = %s", [schema]
+        ).fetchall()
+        for (table,) in tables:
+            connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))

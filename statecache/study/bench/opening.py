@@ -14,6 +14,7 @@ from statecache import (
     AsyncStateManager,
     CacheConfig,
     CachedStateManager,
+    Observer,
     StateManager,
 )
 from statecache.study.errors import StudyError
@@ -77,20 +78,28 @@ class Opening(AsyncExitStack):
         return manager
 
     async def async_manager(
-        self, pool: AsyncConnectionPool[Any], config: CacheConfig
+        self,
+        pool: AsyncConnectionPool[Any],
+        config: CacheConfig,
+        observer: Observer | None = None,
     ) -> AsyncStateManager:
         """Return a manager on PostgreSQL alone, for coroutines."""
-        manager = await self.enter_async_context(AsyncStateManager(pool, config=config))
+        manager = await self.enter_async_context(
+            AsyncStateManager(pool, config=config, observer=observer)
+        )
         self._managers.append(manager)
         return manager
 
     async def async_cached(
-        self, pool: AsyncConnectionPool[Any], config: CacheConfig
+        self,
+        pool: AsyncConnectionPool[Any],
+        config: CacheConfig,
+        observer: Observer | None = None,
     ) -> AsyncCachedStateManager:
         """Return a manager with a cache, for coroutines."""
         client = self.async_client()
         manager = await self.enter_async_context(
-            AsyncCachedStateManager(pool, client, config=config)
+            AsyncCachedStateManager(pool, client, config=config, observer=observer)
         )
         self._managers.append(manager)
         return manager

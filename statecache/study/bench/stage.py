@@ -46,12 +46,14 @@ class Effort:
     callers: tuple[int, ...]
     pool_sizes: tuple[int, ...]
     triggers: int
-    #: States whose memory is weighed, and how often.
+    #: States whose memory is weighed.
     states: int
-    weighings: int
     #: Writes whose propagation is watched, and times that a connection is cut off.
     watched_writes: int
     blackouts: int
+    #: Pairs, and length of a run in seconds, where an option's cost of a few per cent is measured.
+    option_pairs: int
+    option_run_s: float
 
 
 FULL = Effort(
@@ -66,9 +68,10 @@ FULL = Effort(
     pool_sizes=(2, 4, 8, 16, 32, 64),
     triggers=100,
     states=100_000,
-    weighings=1,
     watched_writes=10_000,
     blackouts=8,
+    option_pairs=60,
+    option_run_s=0.2,
 )
 
 #: Shows that everything works; decides nothing.
@@ -84,9 +87,10 @@ QUICK = Effort(
     pool_sizes=(2, 4),
     triggers=8,
     states=300,
-    weighings=1,
     watched_writes=20,
     blackouts=1,
+    option_pairs=2,
+    option_run_s=0.03,
 )
 
 
