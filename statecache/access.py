@@ -11,9 +11,9 @@ __all__ = ["Access", "Observer"]
 class Access(NamedTuple):
     """One completed call of a manager.
 
-    ``outcome`` of a load is ``hit`` or the reason of the miss (see ``CacheStats``), and
-    ``database`` where there is no cache; of an update or delete it is ``committed``, or
-    ``unrepaired`` where it is committed but the cache has not taken it.
+    ``outcome`` of a load is ``hit``, ``memory`` for one by the in-process tier, or the reason of
+    the miss (see ``CacheStats``), and ``database`` where there is no cache; of an update or delete
+    it is ``committed``, or ``unrepaired`` where it is committed but the cache has not taken it.
     """
 
     operation: str
@@ -26,6 +26,8 @@ class Access(NamedTuple):
     #: When the call sent the entry that it put into the cache (it missed and filled, or it
     #: wrote); ``None`` where it put none.
     armed: float | None
+    #: Bytes of the state's JSON text that was read or written; 0 where there is none.
+    size: int = 0
 
 
 #: Called in the caller's own task or thread: it should be quick and must not raise.

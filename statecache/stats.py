@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
+from statecache.durations import Durations, Spread
+
 __all__ = ["CacheStats", "Tally"]
 
 
@@ -20,10 +22,13 @@ class CacheStats:
     enabled: bool
     ttl_secs: float
     hits: int = 0
+    #: Those of the hits that the process answered itself (in-process tier).
+    memory_hits: int = 0
     misses: int = 0
     #: Failed calls of the cache, by whatever operation and reason.
     errors: int = 0
-    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired.
+    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired,
+    #: early (refreshed before it expired).
     misses_by_reason: dict[str, int] = field(default_factory=dict)
     #: "operation:reason" → failed calls of the cache.
     errors_by_reason: dict[str, int] = field(default_factory=dict)
@@ -35,11 +40,22 @@ class CacheStats:
     puts: int = 0
     puts_superseded: int = 0
     puts_late: int = 0
+    #: Command → calls of the cache: GET, MGET, EVALSHA (puts, fills, fences), EVAL, SCAN.
+    cache_commands: dict[str, int] = field(default_factory=dict)
     #: Statements sent to PostgreSQL that read or wrote states.
     db_reads: int = 0
     db_writes: int = 0
     #: Loads that shared another caller's database read (single flight).
     coalesced: int = 0
+    #: Updates and deletes that another one of the same key in the same batch outdid (gathering).
+    writes_absorbed: int = 0
+    #: Keys that the cache failed to take and that are not repaired yet.
+    unrepaired: int = 0
+    #: Whether the breaker keeps callers away from the cache.
+    breaker_open: bool = False
+    #: How long statements took that read and that wrote states.
+    db_read_seconds: Spread = field(default_factory=Spread)
+    db_write_seconds: Spread = field(default_factory=Spread)
 
     @property
     def hit_rate(self) -> float:
@@ -51,18 +67,23 @@ class CacheStats:
 class Tally:
     """Counts by name, from any thread, without losing one."""
 
-    __slots__ = ("_counts", "_lock")
+    __slots__ = ("_counts", "_lock", "reads", "writes")
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        #: Durations of statements that read and that wrote states.
+        self.reads = Durations()
+        self.writes = Durations()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add ``count`` to the counter ``name``; names with a colon group: ``miss:absent``."""
         with self._lock:
             self._counts[name] += count
 
-    def snapshot(self, *, enabled: bool, ttl_secs: float) -> CacheStats:
+    def snapshot(
+        self, *, enabled: bool, ttl_secs: float, unrepaired: int = 0, breaker_open: bool = False
+    ) -> CacheStats:
         """Return the counters as ``CacheStats``."""
         with self._lock:
             counts = self._counts.copy()
@@ -71,7 +92,8 @@ class Tally:
         return CacheStats(
             enabled=enabled,
             ttl_secs=ttl_secs,
-            hits=counts["hit"],
+            hits=counts["hit"] + counts["memory_hit"],
+            memory_hits=counts["memory_hit"],
             misses=sum(misses.values()),
             errors=sum(errors.values()),
             misses_by_reason=misses,
@@ -81,9 +103,15 @@ class Tally:
             puts=counts["put_stored"],
             puts_superseded=counts["put_superseded"],
             puts_late=counts["put_late"],
+            cache_commands=_group(counts, "command:"),
             db_reads=counts["db_read"],
             db_writes=counts["db_write"],
             coalesced=counts["coalesced"],
+            writes_absorbed=counts["write_absorbed"],
+            unrepaired=unrepaired,
+            breaker_open=breaker_open,
+            db_read_seconds=self.reads.snapshot(),
+            db_write_seconds=self.writes.snapshot(),
         )
 
 
