@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -18,6 +19,8 @@ __all__ = ["trouble"]
 
 #: What is done, how long it lasts (least, most), and what undoes it.
 Trouble: TypeAlias = tuple[str, Callable[[], None], Delay, Callable[[], None]]
+
+Choose: TypeAlias = Callable[[random.Random], Trouble]
 
 INSTANT: Delay = (0.0, 0.0)
 
@@ -33,50 +36,47 @@ def trouble(
 ) -> Iterator[list[str]]:
     """Trouble what is given until the block ends, then heal all of it; yield the log.
 
-    ``workers`` are processes' ids.
-    The seed gives the troubles and their order; the machine gives the exact moments.
+    ``workers`` are ids of processes. The seed gives the troubles and their order, the machine the
+    exact moments.
     """
+    sources: list[tuple[str, Choose, Delay]] = []
+    if server is not None:
+        sources.append(("server", lambda dice: _server_trouble(dice, server), (0.1, 0.5)))
+    if cache_relays:
+        sources.append(("cache", lambda dice: _network_trouble(dice, cache_relays), (0.0, 0.2)))
+    if database_relays:
+        sources.append(("data", lambda dice: _database_trouble(dice, database_relays), (0.0, 0.2)))
+    if workers:
+        sources.append(("worker", lambda dice: _worker_trouble(dice, workers), (0.1, 0.5)))
     log: list[str] = []
     ended = threading.Event()
-    failures: list[BaseException] = []
-
-    def run(name: str, choose: Callable[[random.Random], Trouble], pause: Delay) -> None:
-        dice = random.Random(f"{seed} {name}")
+    with ThreadPoolExecutor(len(sources)) as pool:
+        running = [pool.submit(_make, seed, *source, ended, log) for source in sources]
         try:
-            while not ended.wait(dice.uniform(*pause)):
-                what, begin, duration, finish = choose(dice)
-                begin()
-                log.append(f"{time.monotonic():12.4f}  {what} begins")
-                ended.wait(dice.uniform(*duration))
-                finish()
-                log.append(f"{time.monotonic():12.4f}  {what} is over")
-        except BaseException as error:
-            failures.append(error)
+            yield log
+        finally:
+            ended.set()
+            wait(running)
+            for relay in (*cache_relays, *database_relays):
+                relay.heal()
+            if server is not None:
+                server.heal()
+    for one in running:
+        one.result()
 
-    plans: list[tuple[str, Callable[[random.Random], Trouble], Delay]] = []
-    if server is not None:
-        plans.append(("server", lambda dice: _server_trouble(dice, server), (0.1, 0.5)))
-    if cache_relays:
-        plans.append(("cache", lambda dice: _network_trouble(dice, cache_relays), (0.0, 0.2)))
-    if database_relays:
-        plans.append(("data", lambda dice: _database_trouble(dice, database_relays), (0.0, 0.2)))
-    if workers:
-        plans.append(("worker", lambda dice: _worker_trouble(dice, workers), (0.1, 0.5)))
-    threads = [threading.Thread(target=run, args=plan, name=plan[0]) for plan in plans]
-    for thread in threads:
-        thread.start()
-    try:
-        yield log
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-        for relay in (*cache_relays, *database_relays):
-            relay.heal()
-        if server is not None:
-            server.heal()
-    if failures:
-        raise failures[0]
+
+def _make(
+    seed: object, name: str, choose: Choose, pause: Delay, ended: threading.Event, log: list[str]
+) -> None:
+    """Make one trouble after the other until ``ended``."""
+    dice = random.Random(f"{seed} {name}")
+    while not ended.wait(dice.uniform(*pause)):
+        what, begin, duration, finish = choose(dice)
+        begin()
+        log.append(f"{time.monotonic():12.4f}  {what} begins")
+        ended.wait(dice.uniform(*duration))
+        finish()
+        log.append(f"{time.monotonic():12.4f}  {what} is over")
 
 
 def _nothing() -> None:

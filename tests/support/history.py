@@ -18,6 +18,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from support.history_types import ACKNOWLEDGED, RAISED, Call, Commit, Violation
 from support.history_writes import Writes
@@ -72,7 +73,7 @@ def check_final(
 
 def _broken_order(writes: Writes) -> Iterator[Violation]:
     commits = writes.commits
-    for one, other in zip(commits, commits[1:], strict=False):
+    for one, other in pairwise(commits):
         if one.version >= other.version:
             explanation = f"{one.key} was at version {one.version}, then at {other.version}"
             yield Violation("order", explanation, writes.writers_of(one, other))
@@ -118,10 +119,12 @@ class _Reads:
             known.append((call.ended + bound_s, version, call))
             if call.outcome == ACKNOWLEDGED:
                 acknowledged.append((call.ended + propagation_s, version, call))
-        for load in self._loads:
-            if load.value in writes.version_of:
-                # Who has read it has shown that it was committed, whatever its writer knew.
-                known.append((load.ended + bound_s, writes.version_of[load.value], load))
+        # Who has read it has shown that it was committed, whatever its writer knew.
+        known += [
+            (load.ended + bound_s, writes.version_of[load.value], load)
+            for load in self._loads
+            if load.value in writes.version_of
+        ]
         self._own = {manager: _Floor(returned) for manager, returned in own.items()}
         self._everybodys = {"acknowledged": _Floor(acknowledged), "bound": _Floor(known)}
 
@@ -152,15 +155,15 @@ class _Reads:
             return Violation("invented", explanation, (load, *writer))
         return version
 
-    def _too_old(self, rule: str, load: Call, version: int, least: int, shown_by: Call) -> Violation:
-        ago = load.started - shown_by.ended
+    def _too_old(self, rule: str, load: Call, version: int, least: int, by: Call) -> Violation:
+        ago = load.started - by.ended
         why = {
             "own": f"its own write of version {least} had returned {ago:.4f} s before",
             "acknowledged": f"the cache had acknowledged version {least} {ago:.4f} s before",
             "bound": f"version {least} had been known to be committed for {ago:.4f} s",
         }[rule]
         seen = [commit for commit in self._writes.commits if commit.version == version]
-        shown = {*self._writes.writers_of(*seen), shown_by, load}
+        shown = {*self._writes.writers_of(*seen), by, load}
         # What else went on that put something into the cache, the latest of it.
         since = min(call.started for call in shown)
         others = [

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from support.history_worker import WorkerPlan
 from support.relay import Relay, relays
 from support.scratch import Scratch
 
-__all__ = ["History", "RunPlan", "record"]
+__all__ = ["History", "RunPlan", "database_at", "record"]
 
 SYNC, ASYNC = "CachedStateManager", "AsyncCachedStateManager"
 
@@ -66,12 +67,9 @@ class RunPlan:
 class History:
     calls: list[Call]
     commits: list[Commit]
-    #: What each manager read of each key in the end.
-    last_reads: dict[str, dict[str, str | None]]
+    #: Each manager's last load of each key, when all was well again.
+    last: dict[str, list[Call]]
     log: list[str]
-
-    def count(self, *outcomes: str) -> int:
-        return sum(call.outcome in outcomes for call in self.calls)
 
 
 def record(scratch: Scratch, plan: RunPlan) -> History:
@@ -89,9 +87,7 @@ def record(scratch: Scratch, plan: RunPlan) -> History:
             to_cache.append(open_relay((server.host, server.port), f"{plan.seed} cache {name}"))
             address = make_conninfo(scratch.database_url, application_name=name)
             if "database" in plan.troubled:
-                to_database.append(
-                    open_relay(_database_at(scratch), f"{plan.seed} database {name}")
-                )
+                to_database.append(open_relay(database_at(scratch), f"{plan.seed} database {name}"))
                 there = to_database[-1]
                 address = make_conninfo(address, host=there.host, port=there.port)
             worker = WorkerPlan(
@@ -108,9 +104,7 @@ def record(scratch: Scratch, plan: RunPlan) -> History:
                     **plan.config,
                 },
             )
-            workers.append(
-                stack.enter_context(_worker(dataclasses.replace(worker, **plan.worker)))
-            )
+            workers.append(stack.enter_context(_worker(dataclasses.replace(worker, **plan.worker))))
         for each in workers:
             assert each.answer() == "ready"
         with trouble(
@@ -123,10 +117,11 @@ def record(scratch: Scratch, plan: RunPlan) -> History:
             calls = _all(workers, {"run": plan.seconds})
         time.sleep(plan.settled_s)
         last = _all(workers, {"read": 10.0})
-    last_reads: dict[str, dict[str, str | None]] = {}
-    for call in last:
-        last_reads.setdefault(call.manager, {})[call.key] = call.value
-    return History(calls + last, _commits(scratch), last_reads, log)
+    newest = {(call.manager, call.key): call for call in last}
+    by_manager: dict[str, list[Call]] = defaultdict(list)
+    for call in newest.values():
+        by_manager[call.manager].append(call)
+    return History(calls + last, _commits(scratch), by_manager, log)
 
 
 class _Worker:
@@ -175,7 +170,8 @@ def _all(workers: list[_Worker], command: object) -> list[Call]:
     return [Call(*call) for worker in workers for call in worker.answer()]
 
 
-def _database_at(scratch: Scratch) -> tuple[str, int]:
+def database_at(scratch: Scratch) -> tuple[str, int]:
+    """Return where PostgreSQL listens."""
     parts = conninfo_to_dict(scratch.database_url)
     return str(parts["host"]), int(parts.get("port") or 5432)
 
