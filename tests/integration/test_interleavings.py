@@ -43,6 +43,14 @@ def test_two_writers_a_deleter_and_a_slow_reader(protocol: Protocol, begin: str)
 
 
 @pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_write_that_the_cache_did_not_take_is_fenced(protocol: Protocol, begin: str) -> None:
+    lanes = lanes_of("writer", "unlucky writer", "deleter", "reader")
+    assert len(lanes) == 7_560
+    protocol.run(lanes, begin)
+    assert not failures(lanes)
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
 def test_a_writer_a_deleter_a_slow_reader_and_a_cache_that_loses_all(
     scratch: Scratch, begin: str
 ) -> None:

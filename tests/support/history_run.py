@@ -21,12 +21,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from support.adversary import trouble
 from support.cache_server import CacheServer
-from support.history_types import Call, Commit
+from support.history import check, check_final
+from support.history_types import Call, Commit, Violation
 from support.history_worker import WorkerPlan
 from support.relay import Relay, relays
 from support.scratch import Scratch
 
-__all__ = ["History", "RunPlan", "database_at", "record"]
+__all__ = ["ASYNC", "SYNC", "History", "RunPlan", "database_at", "record"]
 
 SYNC, ASYNC = "CachedStateManager", "AsyncCachedStateManager"
 
@@ -40,12 +41,19 @@ CONFIG: Mapping[str, Any] = {
 }
 
 
+#: On top of what the settings say, for what a busy machine takes from a commit to its put.
+SLACK_S = 0.5
+
+#: How long a manager trusts its own memory without hearing from the cache.
+TRUST_S = 1.0
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """A run: the seed says what is called and what befalls it, the machine when exactly."""
 
     seed: int
-    seconds: float = 3.0
+    seconds: float = 2.5
     #: The kinds of the managers, one process each.
     kinds: tuple[str, ...] = (SYNC, SYNC, SYNC, ASYNC)
     keys: int = 3
@@ -56,11 +64,28 @@ class RunPlan:
     #: Changes of the workers' plans.
     worker: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", {**CONFIG, **self.config})
+
     @property
     def settled_s(self) -> float:
-        """How long after a write the cache can hold an older entry: it arrives, then it lives."""
-        config = {**CONFIG, **self.config}
-        return float(config["ttl_secs"] + config["fill_deadline_ms"] / 1000)
+        """How long after a write anybody can hold an older state: it arrives, then it lives."""
+        config = self.config
+        in_cache = config["ttl_secs"] + config["fill_deadline_ms"] / 1000
+        in_memory = config["memory_ttl_secs"] if config.get("memory_items") else 0.0
+        return float(in_cache + in_memory)
+
+    def check(self, history: History) -> list[Violation]:
+        """Return how the history breaks the contract, and what is wrong in the end."""
+        found = check(
+            history.calls,
+            history.commits,
+            bound_s=self.settled_s + SLACK_S,
+            propagation_s=TRUST_S + SLACK_S if self.config.get("memory_items") else 0.0,
+            gathered=bool(self.config.get("gather")),
+        )
+        last = {name: {c.key: c.value for c in calls} for name, calls in history.last.items()}
+        return found + check_final(last, history.commits)
 
 
 @dataclass(frozen=True)
@@ -100,8 +125,7 @@ def record(scratch: Scratch, plan: RunPlan) -> History:
                 config={
                     "schema": scratch.schema,
                     "key_prefix": scratch.prefix,
-                    **CONFIG,
-                    **plan.config,
+                    **_config_for(kind, plan.config),
                 },
             )
             workers.append(stack.enter_context(_worker(dataclasses.replace(worker, **plan.worker))))
@@ -122,6 +146,11 @@ def record(scratch: Scratch, plan: RunPlan) -> History:
     for call in newest.values():
         by_manager[call.manager].append(call)
     return History(calls + last, _commits(scratch), by_manager, log)
+
+
+def _config_for(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    only_async = ("gather",)
+    return {name: v for name, v in config.items() if kind == ASYNC or name not in only_async}
 
 
 class _Worker:

@@ -95,7 +95,9 @@ class _Caller:
         for key in self.plan.keys:
             while True:
                 call = await self.call("load", key, may_cancel=False)
-                if call.outcome == "hit" or (call.value is None and call.outcome != RAISED):
+                if call.outcome in ("hit", "memory") or (
+                    call.value is None and call.outcome != RAISED
+                ):
                     break
                 if time.monotonic() > until:
                     break

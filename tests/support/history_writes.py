@@ -70,6 +70,8 @@ class Writes:
         sure = list(self.returned)
         for call in unidentified:
             low = max((v for other, v in sure if other.ended < call.started), default=0)
+            if not low and (gathered or call.operation == "delete"):
+                continue  # there may have been nothing to delete, also where it was gathered away
             high = min((v for other, v in identified if other.started > call.ended), default=None)
             fitting = [
                 commit.version
@@ -81,6 +83,5 @@ class Writes:
             ]
             if fitting:
                 self.returned.append((call, min(fitting)))
-            elif call.operation == "update" or low:
+            else:
                 self.lost.append(call)
-            # Else there may have been nothing to delete.

@@ -6,20 +6,22 @@ step of each, then the second of each, and so on.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import redis
 from psycopg_pool import ConnectionPool
 
 from statecache import CacheConfig
-from statecache._sync.cache import Put, StateCache
-from statecache._sync.table import Row, StateTable
-from statecache.entry import parse_entry
+from statecache._sync.cache import StateCache
+from statecache._sync.table import StateTable
+from statecache.entry import FENCE, parse_entry
+from statecache.lifetimes import Lifetimes
+from statecache.lookup import Moment, Put, Row
 from statecache.stats import Tally
 
 #: Steps by actor; those of one come in this order.
@@ -27,12 +29,17 @@ STEPS = {
     "writer": ("commit", "put"),
     "other writer": ("commit", "put"),
     "deleter": ("commit", "put"),
+    #: A writer whose put failed: its repairer sends readers to the database.
+    "unlucky writer": ("commit", "fence"),
     "reader": ("get", "read", "fill"),
     "loss": ("empty",),
 }
 
 #: What is there before the first step: no row, a state that is not cached, or a deleted one.
 BEGINNINGS = ("absent", "present", "deleted")
+
+#: Lanes in one batch of a step.
+BATCH = 250
 
 
 def orders(actors: Sequence[str]) -> list[tuple[str, ...]]:
@@ -57,17 +64,15 @@ class Lane:
     key: str
     order: tuple[str, ...]
     done: list[str] = field(default_factory=list)
+    #: What each actor committed or read.
     rows: dict[str, Row] = field(default_factory=dict)
     missed: bool = False
-    read_at: float = 0.0
+    moment: Moment | None = None
     #: The newest version that the cache has acknowledged.
     acknowledged: int = 0
     #: What of it the reader must see: that of when it began.
     due: int = 0
     wrong: list[str] = field(default_factory=list)
-
-    def version_of(self, payload: bytes) -> int:
-        return max(row.version for row in self.rows.values() if row.payload == payload)
 
     def complain(self, what: str) -> None:
         self.wrong.append(f"{what} after {' – '.join(self.done)}")
@@ -93,7 +98,12 @@ class Protocol:
         self._raw = redis.Redis.from_url(redis_url)
         self._prefix = config.key_prefix
         self._table = StateTable(pool, config, Tally())
-        self._caches = {actor: StateCache(self._raw, config, Tally()) for actor in (*STEPS, "last")}
+        lifetimes = Lifetimes(config.ttl_ms)
+        self._caches = {
+            actor: StateCache(self._raw, config, Tally(), lifetimes) for actor in (*STEPS, "last")
+        }
+        #: Whether the cache keeps what it has taken.
+        self._is_well = True
 
     def close(self) -> None:
         for cache in self._caches.values():
@@ -102,85 +112,118 @@ class Protocol:
 
     def run(self, lanes: list[Lane], begin: str) -> int:
         """Run the lanes in lockstep; return how many last reads were hits."""
-        self._prepare(lanes, begin)
+        for batch in _batches(lanes):
+            self._prepare(batch, begin)
         for place in range(len(lanes[0].order)):
             going: dict[tuple[str, str], list[Lane]] = defaultdict(list)
             for lane in lanes:
                 actor = lane.order[place]
-                going[actor, STEPS[actor][lane.order[:place].count(actor)]].append(lane)
+                step = STEPS[actor][lane.order[:place].count(actor)]
+                lane.done.append(f"{actor}: {step}")
+                going[actor, step].append(lane)
             for (actor, step), those in going.items():
-                for lane in those:
-                    lane.done.append(f"{actor}: {step}")
-                    getattr(self, f"_{step}")(actor, lane)
-            self._check(lanes)
-        return self._finish(lanes)
+                for batch in _batches(those):
+                    getattr(self, f"_{step}")(actor, batch)
+            for batch in _batches(lanes):
+                self._check(batch)
+        return sum(self._finish(batch) for batch in _batches(lanes))
 
     def _prepare(self, lanes: list[Lane], begin: str) -> None:
         """Bring about what is there before: no state, a state, or one that was deleted."""
-        for lane in lanes if begin != "absent" else ():
-            lane.rows["before"] = self._table.write(lane.key, b'"before"')
-            if begin == "deleted":
-                lane.rows["before"] = Row(None, self._table.delete(lane.key) or 0)
+        if begin == "absent":
+            return
+        keys = [lane.key for lane in lanes]
+        self._note("before", lanes, self._table.write(dict.fromkeys(keys, b'"before"')))
+        if begin == "deleted":
+            self._note("before", lanes, self._table.delete(keys))
 
     def _finish(self, lanes: list[Lane]) -> int:
-        """Check what a last reader gets."""
-        hits = 0
-        for lane in lanes:
-            row = self._table.read(lane.key)
-            lookup = self._caches["last"].get(lane.key)
-            if lookup.payload is not None:
-                hits += 1
-                if row is None or lookup.payload != row.payload:
-                    lane.complain(f"the cache answers {lookup.payload!r}, PostgreSQL {row}")
-        return hits
+        """Check what a last reader gets; return how many were hits."""
+        keys = [lane.key for lane in lanes]
+        rows, lookups = self._table.read(keys), self._caches["last"].get_many(keys)
+        hits = [lane for lane in lanes if lookups[lane.key].payload is not None]
+        for lane in hits:
+            found, row = lookups[lane.key].payload, rows.get(lane.key)
+            if row is None or found != row.payload:
+                lane.complain(f"the cache answers {found!r}, PostgreSQL {row}")
+        return len(hits)
 
     def _check(self, lanes: list[Lane]) -> None:
-        for lane, raw in zip(
-            lanes, self._raw.mget([self._prefix + lane.key for lane in lanes]), strict=True
-        ):
+        held = self._raw.mget([self._prefix + lane.key for lane in lanes])
+        for lane, raw in zip(lanes, held, strict=True):
             entry = parse_entry(raw) if raw is not None else None
-            if entry is not None and entry.version < lane.acknowledged:
+            if entry is None or entry.kind == FENCE:  # which says nothing but "ask PostgreSQL"
+                continue
+            if entry.version < lane.acknowledged:
                 lane.complain(
                     f"the cache holds {entry.version}, had acknowledged {lane.acknowledged}"
                 )
 
-    def _commit(self, actor: str, lane: Lane) -> None:
-        if actor != "deleter":
-            lane.rows[actor] = self._table.write(lane.key, f'"{actor}"'.encode())
-            return
-        version = self._table.delete(lane.key)
-        if version is not None:
-            lane.rows[actor] = Row(None, version)
+    def _note(self, actor: str, lanes: list[Lane], rows: dict[str, Row]) -> None:
+        for lane in lanes:
+            if lane.key in rows:
+                lane.rows[actor] = rows[lane.key]
 
-    def _put(self, actor: str, lane: Lane) -> None:
-        row = lane.rows.get(actor)
-        if row is None:  # there was nothing to delete
-            return
-        put = self._caches[actor].put(lane.key, row.version, row.payload)
-        assert put.settled, "the cache is well"
-        lane.acknowledged = max(lane.acknowledged, row.version)
+    # The steps.
 
-    def _get(self, actor: str, lane: Lane) -> None:
-        lookup = self._caches[actor].get(lane.key)
-        lane.due, lane.missed = lane.acknowledged, lookup.payload is None
-        if lookup.payload is not None and lane.version_of(lookup.payload) < lane.due:
-            lane.complain(f"the reader got {lookup.payload!r}")
+    def _commit(self, actor: str, lanes: list[Lane]) -> None:
+        keys = [lane.key for lane in lanes]
+        if actor == "deleter":
+            rows = self._table.delete(keys)
+        else:
+            rows = self._table.write(dict.fromkeys(keys, f'"{actor}"'.encode()))
+        self._note(actor, lanes, rows)
 
-    def _read(self, actor: str, lane: Lane) -> None:
-        if lane.missed:
-            lane.read_at = time.monotonic()
-            row = self._table.read(lane.key)
-            if row is not None and row.payload is not None:
-                lane.rows[actor] = row
-            if (row.version if row else 0) < lane.due:
-                lane.complain(f"the reader read {row}")
+    def _put(self, actor: str, lanes: list[Lane]) -> None:
+        # A deleter may have found nothing.
+        rows = {lane.key: lane.rows[actor] for lane in lanes if actor in lane.rows}
+        self._acknowledge(actor, lanes, self._caches[actor].put(rows))
 
-    def _fill(self, actor: str, lane: Lane) -> None:
-        row = lane.rows.get(actor)
-        if row is not None and row.payload is not None:
-            cache = self._caches[actor]
-            put = cache.fill(lane.key, row.version, row.payload, lane.read_at)
-            assert put is not Put.FAILED, "the cache is well"
+    def _fence(self, actor: str, lanes: list[Lane]) -> None:
+        versions = {lane.key: lane.rows[actor].version for lane in lanes}
+        self._acknowledge(actor, lanes, self._caches[actor].fence(versions))
 
-    def _empty(self, actor: str, lane: Lane) -> None:
+    def _acknowledge(self, actor: str, lanes: list[Lane], outcomes: dict[str, Put]) -> None:
+        for lane in lanes:
+            outcome = outcomes.get(lane.key)
+            if outcome is not None and outcome.settled:
+                lane.acknowledged = max(lane.acknowledged, lane.rows[actor].version)
+            else:
+                assert outcome is None or not self._is_well, f"{outcome}, though all is well"
+
+    def _get(self, actor: str, lanes: list[Lane]) -> None:
+        lookups = self._caches[actor].get_many([lane.key for lane in lanes])
+        for lane in lanes:
+            lookup = lookups[lane.key]
+            lane.due, lane.missed = lane.acknowledged, lookup.payload is None
+            if not lane.missed and lookup.version < lane.due:
+                lane.complain(f"the reader got {lookup}, {lane.due} was due")
+
+    def _read(self, actor: str, lanes: list[Lane]) -> None:
+        asking = [lane for lane in lanes if lane.missed]
+        moment = self._caches[actor].moment()
+        rows = self._table.read([lane.key for lane in asking])
+        self._note(actor, asking, rows)
+        for lane in asking:
+            lane.moment = moment
+            if lane.key in rows and rows[lane.key].version < lane.due:
+                lane.complain(f"the reader read {rows[lane.key]}, {lane.due} was due")
+
+    def _fill(self, actor: str, lanes: list[Lane]) -> None:
+        by_moment: dict[Moment, dict[str, Row]] = defaultdict(dict)
+        for lane in lanes:
+            if lane.moment is not None and actor in lane.rows:
+                by_moment[lane.moment][lane.key] = lane.rows[actor]
+        for moment, rows in by_moment.items():
+            outcomes = self._caches[actor].fill(rows, moment, 10.0)
+            assert Put.FAILED not in outcomes.values()
+
+    def _empty(self, _actor: str, _lanes: list[Lane]) -> None:
+        self._is_well = False
         self._raw.flushall()
+
+
+def _batches(lanes: list[Lane]) -> Iterator[list[Lane]]:
+    left = iter(lanes)
+    while batch := list(islice(left, BATCH)):
+        yield batch

@@ -38,8 +38,8 @@ class Relay:
         self._links: dict[asyncio.Task[Any], list[asyncio.StreamWriter]] = {}
         self._listener: asyncio.Server | None = None
         self.host, self.port = "127.0.0.1", 0
-        #: Pieces that the server has sent, be they passed on or still waiting.
-        self.answers = 0
+        #: Pieces that clients and the server have sent, be they passed on or still waiting.
+        self.requests = self.answers = 0
 
     def delay(self, *, to_server: Delay = NO_DELAY, to_client: Delay = NO_DELAY) -> None:
         self._delays = {"to server": to_server, "to client": to_client}
@@ -109,6 +109,7 @@ class Relay:
         with suppress(OSError):
             while data := await source.read(1 << 16):
                 self.answers += direction == "to client"
+                self.requests += direction == "to server"
                 least, most = self._delays[direction]
                 if most:
                     await asyncio.sleep(self._random.uniform(least, most))

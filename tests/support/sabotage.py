@@ -36,19 +36,12 @@ def _plant(pattern: str, replacement: str) -> list[tuple[Any, str, Any]]:
     replaced: list[tuple[Any, str, Any]] = []
     for module in modules:
         for name, script in list(vars(module).items()):
-            if not isinstance(script, bytes) or b"redis.call" not in script:
+            source = getattr(script, "source", None)
+            if not isinstance(source, bytes):
                 continue
-            planted = re.sub(pattern.encode(), replacement.encode(), script)
-            if planted == script:
-                continue
-            replaced.append((module, name, script))
-            setattr(module, name, planted)
-            for other, digest in list(vars(module).items()):
-                if digest == _digest(script):
-                    replaced.append((module, other, digest))
-                    setattr(module, other, _digest(planted))
+            planted = re.sub(pattern.encode(), replacement.encode(), source)
+            if planted != source:
+                digest = hashlib.sha1(planted, usedforsecurity=False).hexdigest()
+                setattr(module, name, script._replace(source=planted, digest=digest))
+                replaced.append((module, name, script))
     return replaced
-
-
-def _digest(script: bytes) -> str:
-    return hashlib.sha1(script, usedforsecurity=False).hexdigest()

@@ -99,7 +99,15 @@ def test_a_delete_that_raised_may_stand_or_not() -> None:
 
 
 def test_to_delete_what_never_was_is_no_write() -> None:
-    assert rules([delete("a", 0, 1), load("b", None, 2, 3)], []) == []
+    calls = [
+        delete("a", 0, 1),
+        load("b", None, 2, 3),
+        update("b", "b1", 4, 5),
+        load("b", "b1", 6, 7),
+        delete("a", 8, 9),
+    ]
+    assert rules(calls[:2], []) == []
+    assert rules(calls, committed("b1", None, by="ba")) == []
 
 
 def test_with_memory_the_propagation_time_is_granted_to_others() -> None:
