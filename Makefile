@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install study lab test lint types contract sync check-sync ci clean
+.PHONY: help install study bench lab test lint types contract sync check-sync ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ install: $(INSTALLED) ## Make .venv with the pinned packages (done by the others
 
 study: $(INSTALLED) ## Run the main study and write its report; EXPERIMENT=name runs another
 	@$(BIN)/statecache study run $(EXPERIMENT)
+
+bench: $(INSTALLED) ## Measure the managers against what they are to beat (about 15 minutes)
+	@$(BIN)/statecache study bench
 
 lab: $(INSTALLED) ## Open JupyterLab on the notebooks, with the servers running
 	@$(BIN)/statecache study lab

@@ -1,144 +1,163 @@
 """Twin primitives: what differs between the asynchronous managers and the generated ones.
 
-Names with ``Async`` stand for coroutines; ``tools/async_to_sync.py`` strips the prefix, which
-leads to the twin below.
+Names with ``Async`` or ``async_`` belong to coroutines; ``tools/async_to_sync.py`` strips the
+prefix, which leads to the twin.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-import redis
-import redis.asyncio
-import redis.asyncio.connection
-import redis.asyncio.retry
-import redis.backoff
-import redis.connection
-import redis.retry
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
-from redis.maint_notifications import MaintNotificationsConfig
-
-from statecache.errors import ConfigError
 
 __all__ = [
+    "AsyncBackground",
     "AsyncCall",
     "AsyncConnectionPool",
     "AsyncEvent",
-    "AsyncRedis",
+    "AsyncSlots",
+    "Background",
     "Call",
     "ConnectionPool",
     "Event",
-    "Redis",
-    "async_client_pool",
-    "async_time_limit",
-    "client_pool",
-    "time_limit",
+    "Slots",
+    "async_sleep",
+    "sleep",
 ]
-
-AsyncRedis: TypeAlias = redis.asyncio.Redis
-Redis: TypeAlias = redis.Redis
 
 AsyncEvent = asyncio.Event
 Event = threading.Event
 
+async_sleep = asyncio.sleep
+sleep = time.sleep
+
 T = TypeVar("T")
 
-#: A call that several callers may share; it is passed what tells whether it is still current.
-AsyncCall: TypeAlias = Callable[[Callable[[], bool]], Awaitable[T]]
-Call: TypeAlias = Callable[[Callable[[], bool]], T]
+#: A call that several callers may share; it is passed the keys to be called for, and what tells
+#: whether the outcome for a key is still current.
+AsyncCall: TypeAlias = Callable[[list[str], Callable[[str], bool]], Awaitable[dict[str, T]]]
+Call: TypeAlias = Callable[[list[str], Callable[[str], bool]], dict[str, T]]
 
 
-def async_time_limit(seconds: float) -> asyncio.Timeout:
-    """Limit what is awaited inside, connecting and waiting for a connection included."""
-    return asyncio.timeout(seconds)
+class AsyncSlots:
+    """At most ``limit`` callers inside at a time; 0 is no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._semaphore = asyncio.Semaphore(limit) if limit else None
+
+    async def take(self, seconds: float) -> bool:
+        """Wait for a slot, that long at most; return whether there was one."""
+        if self._semaphore is None:
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._semaphore.acquire()
+        except TimeoutError:
+            return False
+
+    def give_back(self) -> None:
+        """Let the next caller in."""
+        if self._semaphore is not None:
+            self._semaphore.release()
 
 
-def time_limit(_seconds: float) -> AbstractContextManager[None]:
-    """Limit nothing: in threads the socket's time-outs do."""
-    return nullcontext()
+class Slots:
+    """At most ``limit`` callers inside at a time; 0 is no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._semaphore = threading.Semaphore(limit) if limit else None
+
+    def take(self, seconds: float) -> bool:
+        """Wait for a slot, that long at most; return whether there was one."""
+        return self._semaphore is None or self._semaphore.acquire(timeout=seconds)
+
+    def give_back(self) -> None:
+        """Let the next caller in."""
+        if self._semaphore is not None:
+            self._semaphore.release()
 
 
-def async_client_pool(client: AsyncRedis | None, _timeout_s: float) -> Any:
-    """Return a pool that connects as the client does, but fails fast; see ``client_pool``."""
-    if not isinstance(client, AsyncRedis):
-        raise _wrong_client(client, "redis.asyncio.Redis")
-    _check_connection(client, redis.asyncio.connection)
-    return redis.asyncio.ConnectionPool(
-        connection_class=client.connection_pool.connection_class,
-        **_fail_fast(client)
-        # async_time_limit covers all of a call; limits inside it would only cost time.
-        | {"socket_timeout": None, "socket_connect_timeout": None}
-        | {"retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)},
-    )
+class AsyncBackground:
+    """Runs a function beside the callers: one task of the running loop at a time."""
+
+    def __init__(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._run = run
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Run the function, unless it runs already in this loop or this was closed."""
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not loop:
+            self._task = loop.create_task(self._main(), name=self._name)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; called by the function."""
+        await asyncio.sleep(seconds)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the function is to carry on."""
+        return not self._closed
+
+    async def aclose(self) -> None:
+        """End the function and wait for it."""
+        self._closed = True
+        task = self._task
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _main(self) -> None:
+        await self._run()
 
 
-def client_pool(client: Redis | None, timeout_s: float) -> Any:
-    """Return a pool that connects as the client does, but fails fast.
+class Background:
+    """Runs a function beside the callers: one daemon thread of this process at a time."""
 
-    A client's defaults may hold a call for a minute (10 retries of 5 s), and may decode bytes.
-    Raises ``ConfigError`` where it is no client of this kind.
-    """
-    if not isinstance(client, Redis):
-        raise _wrong_client(client, "redis.Redis")
-    _check_connection(client, redis.connection)
-    return redis.ConnectionPool(
-        connection_class=client.connection_pool.connection_class,
-        **_fail_fast(client)
-        | {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-        | {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)},
-    )
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        self._name = name
+        self._run = run
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._closing = threading.Event()
 
+    def start(self) -> None:
+        """Run the function, unless it runs already in this process or this was closed."""
+        # A forked child has the object, but not the thread.
+        if self._closing.is_set() or self._is_running():
+            return
+        with self._lock:
+            if not self._is_running():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
-def _wrong_client(client: object, wanted: str) -> ConfigError:
-    return ConfigError(
-        f"the cache client is of type {type(client).__name__}: pass a {wanted}, "
-        "or set enabled=False."
-    )
+    def pause(self, seconds: float) -> None:
+        """Wait, or until this is closed; called by the function."""
+        self._closing.wait(seconds)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the function is to carry on."""
+        return not self._closing.is_set()
 
-def _check_connection(client: AsyncRedis | Redis, module: Any) -> None:
-    """Refuse a client whose connections need more than an address, such as Sentinel's."""
-    plain = (module.Connection, module.SSLConnection, module.UnixDomainSocketConnection)
-    found = client.connection_pool.connection_class
-    if found not in plain:
-        raise ConfigError(
-            f"the cache client connects by {found.__name__}, which is not supported yet: pass a "
-            "client of one server."
-        )
+    def close(self) -> None:
+        """Let the function end, and wait for it for a few seconds."""
+        self._closing.set()
+        if self._is_running() and self._thread is not threading.current_thread():
+            assert self._thread is not None  # noqa: S101
+            self._thread.join(5.0)
 
-
-def _fail_fast(client: AsyncRedis | Redis) -> dict[str, Any]:
-    taken = {
-        name: value
-        for name, value in client.connection_pool.connection_kwargs.items()
-        if name in _TAKEN or name.startswith("ssl")
-    }
-    return taken | {
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        # As many as there are callers at once: the default turns the 101st away.
-        "max_connections": 1 << 16,
-    }
-
-
-#: Address and credentials, which are the client's; all else (its retries, decoding, health
-#: checks) is ours.
-_TAKEN = frozenset(
-    {
-        "client_name",
-        "credential_provider",
-        "db",
-        "host",
-        "password",
-        "path",
-        "port",
-        "protocol",
-        "socket_keepalive",
-        "socket_keepalive_options",
-        "socket_type",
-        "username",
-    }
-)
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()

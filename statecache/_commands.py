@@ -27,6 +27,9 @@ __all__ = ["run"]
 
 INTERRUPTED = 130
 
+#: Orders of rounds and draws of keys; kept, so that two runs do the same.
+BENCH_SEED = 20130204
+
 app = typer.Typer(
     help="Trigger state in PostgreSQL, cached in Redis: the manager's tools and the study.",
     no_args_is_help=True,
@@ -134,6 +137,51 @@ def run_command(
     raise typer.Exit(_print_outcome(outcome))
 
 
+@study.command("bench")
+def bench_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="What to measure; default: all.", show_default=False
+        ),
+    ] = None,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", help="Where the figures go; default: results/bench-<time>.json."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="See that it works; too short to decide anything.")
+    ] = False,
+) -> None:
+    """Measure the managers against what they are to beat."""
+    with _study_installed("bench"):
+        from statecache.study.bench.report import Report
+        from statecache.study.bench.run import BENCHES, run_benches
+        from statecache.study.checkout import find_root
+        from statecache.study.progress import report_progress
+        from statecache.study.servers import describe, running_servers
+    for name in names or []:
+        if name not in BENCHES:
+            raise UsageError(f"no benchmark is called {name!r}: take {', '.join(BENCHES)}.")
+    chosen = [name for name in BENCHES if not names or name in names]
+    root = find_root()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
+    with running_servers() as servers:
+        report = Report(quick, BENCH_SEED, describe(servers))
+        try:
+            with report_progress() as progress:
+                run_benches(chosen, servers, report, progress)
+        except KeyboardInterrupt:
+            err.print("Interrupted; what was measured is kept.")
+    report.print(out)
+    stamp = report.started.translate({ord("-"): None, ord(":"): None})
+    path = json_path or root / "results" / f"bench-{stamp}.json"
+    report.write(path, root)
+    out.print(f"Figures: {path}", markup=False)
+    codes = {"complete": 0, "failed": 1, "interrupted": INTERRUPTED}
+    raise typer.Exit(codes[report.status])
+
+
 @study.command("lab", context_settings={"ignore_unknown_options": True})
 def lab_command(
     arguments: Annotated[
@@ -175,14 +223,14 @@ def _print_outcome(outcome: Outcome) -> int:
 
 
 @contextmanager
-def _study_installed() -> Iterator[None]:
+def _study_installed(extra: str = "study") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("statecache"):
             raise
         raise UsageError(
-            f"the study needs the package {error.name}: pip install 'statecache[study]'."
+            f"the study needs the package {error.name}: pip install 'statecache[{extra}]'."
         ) from error
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from statecache.errors import InvalidState, InvalidTriggerId
 
-__all__ = ["check_trigger_id", "decode_state", "encode_state"]
+__all__ = ["check_trigger_id", "check_version", "decode_state", "encode_state"]
 
 MAX_TRIGGER_ID_BYTES = 512
 
@@ -48,6 +48,16 @@ def check_trigger_id(trigger_id: str) -> str:
             f"at most {MAX_TRIGGER_ID_BYTES} are allowed."
         )
     return trigger_id
+
+
+def check_version(version: Any) -> int:
+    """Return an expected version, or raise ``InvalidState``."""
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 1 << 63:
+        raise InvalidState(
+            f"expected_version is {version!r}: pass the version that load_versioned returned, 0 "
+            "for a state that does not exist."
+        )
+    return int(version)
 
 
 def encode_state(state: Any, max_bytes: int) -> bytes:

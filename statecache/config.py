@@ -38,8 +38,8 @@ class CacheConfig:
     enabled: bool = True
     #: Time to live of a cached state, in seconds (milliseconds are kept: 0.25 is 250 ms).
     ttl_secs: float = 300.0
-    #: Time-out of a command to the cache, in milliseconds; with threads, of connecting and of
-    #: each read from the socket.
+    #: What the cache may cost a call before it is given up, in milliseconds; with threads, of
+    #: connecting and of each read from the socket.
     timeout_ms: int = 50
     #: A cache key is this prefix followed by the trigger id.
     key_prefix: str = "trigger:state:"
@@ -57,6 +57,32 @@ class CacheConfig:
     breaker_max_wait_ms: int = 1_000
     #: Connections to PostgreSQL that a manager made by ``from_env`` holds at most.
     pool_size: int = 10
+    #: How long a statement may take before its connection is given up, in milliseconds.
+    db_timeout_ms: int = 5_000
+    #: Reads of PostgreSQL at a time, which protects it when the cache fails; 0 is no limit.
+    max_db_reads: int = 0
+    #: How often keys are repaired that the table of dirty keys names, in seconds. Managers then
+    #: note there what the cache did not take, plain managers all they write; 0 is off.
+    repair_poll_secs: float = 0.0
+    #: States that the process keeps itself, without asking the cache; 0 is off.
+    memory_items: int = 0
+    #: How long it keeps one at most, in seconds; never longer than ``ttl_secs``.
+    memory_ttl_secs: float = 60.0
+    #: Gather concurrent calls into few commands and statements (asynchronous managers only).
+    gather: bool = False
+    #: Compress states of this many bytes and more; 0 is off.
+    compress_min_bytes: int = 0
+    #: How long "there is no such state" is cached, in seconds; 0 is off.
+    negative_ttl_secs: float = 0.0
+    #: Shorten each time to live at random by up to this share of it, 0 to 0.9.
+    ttl_jitter: float = 0.0
+    #: Refresh an entry before it expires, the likelier the nearer (XFetch's beta); 0 is off.
+    early_refresh: float = 0.0
+    #: Choose the time to live of each key for this hit rate, 0 to 1; 0 is off.
+    target_hit_rate: float = 0.0
+    #: The shortest and the longest time to live that may be chosen, in seconds.
+    ttl_min_secs: float = 1.0
+    ttl_max_secs: float = 86_400.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the field, the value and what is allowed."""
@@ -68,6 +94,18 @@ class CacheConfig:
         _in_range("breaker_threshold", self.breaker_threshold, 1, 1_000_000)
         _in_range("breaker_max_wait_ms", self.breaker_max_wait_ms, 1, 600_000)
         _in_range("pool_size", self.pool_size, 1, 10_000)
+        _in_range("db_timeout_ms", self.db_timeout_ms, 1, 3_600_000)
+        _in_range("max_db_reads", self.max_db_reads, 0, 100_000)
+        _in_range("repair_poll_secs", self.repair_poll_secs, 0, 3_600)
+        _in_range("memory_items", self.memory_items, 0, 100_000_000)
+        _in_range("memory_ttl_secs", self.memory_ttl_secs, 0.001, 86_400)
+        _in_range("compress_min_bytes", self.compress_min_bytes, 0, 64 << 20)
+        _in_range("negative_ttl_secs", self.negative_ttl_secs, 0, 3_600)
+        _in_range("ttl_jitter", self.ttl_jitter, 0, 0.9)
+        _in_range("early_refresh", self.early_refresh, 0, 1_000)
+        _in_range("target_hit_rate", self.target_hit_rate, 0, 0.999999)
+        _in_range("ttl_min_secs", self.ttl_min_secs, 0.001, 10 * 365 * 86_400)
+        _in_range("ttl_max_secs", self.ttl_max_secs, self.ttl_min_secs, 10 * 365 * 86_400)
         if self.tombstone_secs * 1000 < 2 * self.fill_deadline_ms:
             raise ConfigError(
                 f"tombstone_secs is {self.tombstone_secs:g}, which a fill can outlive: "
@@ -96,11 +134,19 @@ class CacheConfig:
 
     @property
     def effective_fill_deadline_ms(self) -> int:
-        """Deadline of a fill, kept below half the TTL.
+        """Deadline of a fill, kept below half the shortest TTL.
 
         A newer entry must not expire while an older fill may still arrive.
         """
-        return max(1, min(self.fill_deadline_ms, self.ttl_ms // 2))
+        shortest = self.ttl_ms
+        if self.target_hit_rate:
+            shortest = min(shortest, round(self.ttl_min_secs * 1000))
+        return max(1, min(self.fill_deadline_ms, int(shortest * (1 - self.ttl_jitter)) // 2))
+
+    @property
+    def longest_ttl_secs(self) -> float:
+        """The longest that an entry can live, in seconds."""
+        return max(self.ttl_secs, self.ttl_max_secs if self.target_hit_rate else 0.0)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> CacheConfig:

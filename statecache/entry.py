@@ -2,46 +2,56 @@
 
 An entry is one plain Redis string, so that a read is one GET::
 
-    0000000000000007  J       {"count": 7}
-    version, 16 hex   kind    payload, the JSON text as PostgreSQL returns it
+    0006459a3c1f2b07  J     019ab12c4de   {"count": 7}
+    version, 16 hex   kind  ms, 11 hex    payload
 
-Versions are fixed-width hexadecimal because Lua compares them as strings: its numbers are doubles
-and lose whole numbers beyond 2^53.
+The version is the row's. Versions are fixed-width hexadecimal because Lua compares them as
+strings: its numbers are doubles and lose whole numbers beyond 2^53. The milliseconds are of the
+cache server's clock, which writes them itself: when the entry expires, for a fence when it was set.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
-__all__ = ["STATE", "TOMBSTONE", "Entry", "format_entry", "parse_entry"]
+__all__ = ["FENCE", "NONE", "PACKED", "STATE", "TOMBSTONE", "Entry", "format_head", "parse_entry"]
 
-#: The payload is the state.
+#: The payload is the state, the JSON text as PostgreSQL returns it.
 STATE: Final = b"J"
-#: A delete happened at this version; a reader is to ask PostgreSQL.
+#: The same, compressed.
+PACKED: Final = b"Z"
+#: There is no such state (a negative entry).
+NONE: Final = b"N"
+#: A delete happened at this version: a reader is to ask PostgreSQL, and only newer may follow.
 TOMBSTONE: Final = b"D"
+#: The row has at least this version: a reader is to ask PostgreSQL, and what anybody learnt, or
+#: began to write, before the fence was set may not follow.
+FENCE: Final = b"F"
 
-_HEADER = 17
-_KINDS = STATE + TOMBSTONE
-_HEX = frozenset(b"0123456789abcdef")
+HEADER: Final = 28
+#: A bigint's first digit is at most 7; anything above is junk that would be newest for ever.
+_HEAD = re.compile(rb"([0-7][0-9a-f]{15})([JZNDF])([0-9a-f]{11})")
 
 
 class Entry(NamedTuple):
-    """A parsed entry: the row's version, the kind (one byte) and the payload."""
+    """A parsed entry: the row's version, the kind (one byte), milliseconds and the payload."""
 
     version: int
     kind: bytes
+    time_ms: int
     payload: bytes
 
 
-def format_entry(version: int, kind: bytes, payload: bytes = b"") -> bytes:
-    """Return the entry's bytes; ``version`` is a positive bigint."""
-    return b"%016x%b%b" % (version, kind, payload)
+def format_head(version: int, kind: bytes) -> bytes:
+    """Return the part of an entry that the client writes; ``version`` is a bigint, not negative."""
+    return b"%016x%b" % (version, kind)
 
 
 def parse_entry(raw: bytes) -> Entry | None:
     """Return the entry, or ``None`` where the bytes are not one of ours."""
-    head, kind = raw[:16], raw[16:_HEADER]
-    # A bigint's first digit is at most 7; anything above is junk that would be newest for ever.
-    if len(kind) != 1 or kind not in _KINDS or not _HEX.issuperset(head) or head[:1] > b"7":
+    head = _HEAD.match(raw)
+    if head is None:
         return None
-    return Entry(int(head, 16), kind, raw[_HEADER:])
+    version, kind, time_ms = head.groups()
+    return Entry(int(version, 16), kind, int(time_ms, 16), raw[HEADER:])

@@ -10,12 +10,13 @@ from psycopg.rows import tuple_row
 
 from statecache.config import CacheConfig, check_database_url
 from statecache.errors import ConfigError, DatabaseError, first_line
-from statecache.statements import TABLE
+from statecache.outside_writes import watch_outside_writes
+from statecache.statements import DIRTY_TABLE, TABLE
 
 __all__ = ["SCHEMA_VERSION", "init_db"]
 
 #: The newest version of the table that this library knows; ``init_db`` brings a database to it.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Where the version of a schema's table is noted.
 NOTE_TABLE = "trigger_state_schema"
@@ -26,11 +27,17 @@ _LOCK = 0x7374617465636163
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-def init_db(database_url: str, *, schema: str = "public") -> int:
+def init_db(
+    database_url: str, *, schema: str = "public", outside_writes: bool | None = None
+) -> int:
     """Create or bring up to date the table ``trigger_state`` in ``schema``.
 
     Safe to call again and from several processes at once; one transaction. A table of the
     documented form (``trigger_id``, ``state_data``, ``updated_at``) is taken over with every row.
+
+    ``outside_writes=True`` adds triggers that also catch what is written behind the managers'
+    backs (SQL by hand, another service): it gets a version, and managers with
+    ``repair_poll_secs`` fence the cache's entry off. ``False`` removes them, ``None`` leaves them.
 
     Returns the table's version afterwards. Raises ``ConfigError`` where a table of that name is
     of another form or newer than this library, ``DatabaseError`` where PostgreSQL refuses.
@@ -39,7 +46,10 @@ def init_db(database_url: str, *, schema: str = "public") -> int:
     check_database_url(database_url, "the database's address")
     try:
         with psycopg.connect(database_url, row_factory=tuple_row) as connection:
-            return _migrate(connection, schema)
+            version = _migrate(connection, schema)
+            if outside_writes is not None:
+                watch_outside_writes(connection, schema, wanted=outside_writes)
+            return version
     except psycopg.Error as error:
         raise DatabaseError(
             f"PostgreSQL refused to set up the table {schema}.{TABLE} "
@@ -151,7 +161,31 @@ _UNIQUE_ON_TRIGGER_ID = """
       AND i.indpred IS NULL AND a.attname = 'trigger_id'
 """
 
-_STEPS: dict[int, Callable[[Connection, str], None]] = {1: _create_or_take_over}
+
+def _never_restart_low(connection: Connection, schema: str) -> None:
+    """Version 2: first versions by the clock, and the table of dirty keys.
+
+    A row that comes back after it was purged, truncated or deleted by hand is newer than whatever
+    a cache may still hold: no row is written more often than once a microsecond.
+    """
+    connection.execute(
+        sql.SQL(
+            "ALTER TABLE {} ALTER version "
+            "SET DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+        ).format(sql.Identifier(schema, TABLE))
+    )
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (trigger_id text PRIMARY KEY, version bigint NOT NULL, "
+            "noted_at timestamptz NOT NULL DEFAULT now())"
+        ).format(sql.Identifier(schema, DIRTY_TABLE))
+    )
+
+
+_STEPS: dict[int, Callable[[Connection, str], None]] = {
+    1: _create_or_take_over,
+    2: _never_restart_low,
+}
 
 
 def _columns(connection: Connection, schema: str) -> dict[str, str]:

@@ -40,6 +40,8 @@ class CacheStats:
     puts: int = 0
     puts_superseded: int = 0
     puts_late: int = 0
+    #: Command → calls of the cache: GET, MGET, EVALSHA (puts, fills, fences), EVAL, SCAN.
+    cache_commands: dict[str, int] = field(default_factory=dict)
     #: Statements sent to PostgreSQL that read or wrote states.
     db_reads: int = 0
     db_writes: int = 0
@@ -101,6 +103,7 @@ class Tally:
             puts=counts["put_stored"],
             puts_superseded=counts["put_superseded"],
             puts_late=counts["put_late"],
+            cache_commands=_group(counts, "command:"),
             db_reads=counts["db_read"],
             db_writes=counts["db_write"],
             coalesced=counts["coalesced"],

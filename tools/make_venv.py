@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EXTRAS = "study,metrics,scale,dev"
+EXTRAS = "study,bench,metrics,scale,dev"
 
 
 def main():

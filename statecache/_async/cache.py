@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import logging
+import re
+import secrets
 import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis.exceptions
 
-from statecache._acompat import AsyncRedis, async_client_pool, async_time_limit
+from statecache._async.link import AsyncLink
 from statecache.breaker import Breaker
 from statecache.clock import ServerClock
+from statecache.compression import pack, unpack
 from statecache.config import CacheConfig
-from statecache.entry import STATE, TOMBSTONE, format_entry, parse_entry
+from statecache.entry import FENCE, NONE, PACKED, STATE, TOMBSTONE, format_head, parse_entry
+from statecache.lifetimes import Lifetimes
+from statecache.lookup import NOTHING, Lookup, Moment, Put, Row
+from statecache.redis_connections import AsyncRedis
 from statecache.stats import Tally
 
-__all__ = ["AsyncStateCache", "Lookup", "Put"]
+__all__ = ["AsyncStateCache"]
 
 log = logging.getLogger("statecache")
 
-_PUT = resources.files("statecache").joinpath("lua/put.lua").read_bytes()
-_PUT_SHA = hashlib.sha1(_PUT, usedforsecurity=False).hexdigest()
+#: Entries in one call of a script: the server does nothing else meanwhile (about 3 µs each).
+BATCH = 256
 
 #: What says that the server is in trouble, as opposed to one key or one command.
 _UNWELL = (
@@ -37,131 +44,275 @@ _UNWELL = (
 )
 
 
-class Lookup(NamedTuple):
-    """What the cache said: the payload of a hit, or else the reason of a miss."""
+class _Script(NamedTuple):
+    source: bytes
+    digest: str
 
-    payload: bytes | None = None
-    reason: str = ""
-    #: Version of the tombstone that was met, 0 for none.
-    fence: int = 0
+    @classmethod
+    def read(cls, name: str) -> _Script:
+        source = resources.files("statecache").joinpath(f"lua/{name}.lua").read_bytes()
+        return cls(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 
-class Put(enum.Enum):
-    """What became of an entry that was to be put."""
+_PUT, _FENCE = _Script.read("put"), _Script.read("fence")
 
-    STORED = 1
-    #: The cache holds something newer, or a tombstone that this entry may not pass.
-    SUPERSEDED = 0
-    #: The fill came after its deadline.
-    LATE = -1
-    #: The cache did not take it, or nobody knows.
-    FAILED = -2
 
-    @property
-    def settled(self) -> bool:
-        """Whether the cache certainly holds this version or a newer one."""
-        return self is Put.STORED or self is Put.SUPERSEDED
+class _Item(NamedTuple):
+    """An entry on its way to the cache."""
+
+    trigger_id: str
+    head: bytes
+    ttl_ms: int
+    payload: bytes = b""
 
 
 class AsyncStateCache:
-    """Gets and puts versioned entries over connections of its own that fail fast."""
+    """Gets and puts versioned entries, within a time limit and behind a breaker."""
 
-    def __init__(self, client: AsyncRedis | None, config: CacheConfig, tally: Tally) -> None:
-        self._timeout_s = config.timeout_ms / 1000
-        self._pool = async_client_pool(client, self._timeout_s)
-        self._redis: Any = AsyncRedis(connection_pool=self._pool)
+    def __init__(
+        self, client: AsyncRedis | None, config: CacheConfig, tally: Tally, lifetimes: Lifetimes
+    ) -> None:
+        self.timeout_s = config.timeout_ms / 1000
+        self.link = AsyncLink(client, self.timeout_s)
+        #: On which other processes are told of changes: no state's key, since ids hold no U+0000.
+        self.channel = config.key_prefix + "\0changed"
+        self._epoch_key = config.key_prefix + "\0epoch"
+        self._epoch = b""
         self._prefix = config.key_prefix
-        self._ttl_ms = config.ttl_ms
-        self._tombstone_ms = config.tombstone_ms
-        self._fill_deadline_ms = config.effective_fill_deadline_ms
+        self._prefix_bytes = len(self._prefix.encode())
+        self._config = config
+        # PostgreSQL writes 1e300 as 301 digits: its text can be much longer than what was stored.
+        self._max_bytes = 64 * config.max_state_bytes
         self._tally = tally
+        self._lifetimes = lifetimes
         self._clock = ServerClock()
         #: Operations that the server refuses, and whose refusal has been logged.
         self._refused: set[str] = set()
         self._breaker = Breaker(config.breaker_threshold, config.breaker_max_wait_ms)
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether the breaker keeps callers away."""
+        return self._breaker.is_open
+
+    # Reads.
+
     async def get(self, trigger_id: str) -> Lookup:
-        """Look the state up; the caller counts the hit once the payload has proved readable."""
+        """Look a state up."""
         if not self._breaker.allows():
             return Lookup(reason="bypassed")
-        raw = await self._call("get", "GET", self._prefix + trigger_id)
+        reply = await self._call("get", self.timeout_s, "GET", self._prefix + trigger_id)
+        return self._read(reply)
+
+    async def get_many(self, trigger_ids: Sequence[str]) -> dict[str, Lookup]:
+        """Look states up in one round trip for every few hundred."""
+        if len(trigger_ids) == 1:
+            return {trigger_ids[0]: await self.get(trigger_ids[0])}
+        lookups: dict[str, Lookup] = {}
+        ends = time.monotonic() + self.timeout_s
+        for begin in range(0, len(trigger_ids), 2 * BATCH):
+            batch = trigger_ids[begin : begin + 2 * BATCH]
+            left = ends - time.monotonic()
+            if left <= 0 or not self._breaker.allows():
+                lookups |= dict.fromkeys(batch, Lookup(reason="bypassed"))
+                continue
+            keys = [self._prefix + trigger_id for trigger_id in batch]
+            reply = await self._call("get", left, "MGET", *keys)
+            raws = [_FAILED] * len(batch) if reply is _FAILED else reply
+            lookups |= zip(batch, map(self._read, raws), strict=True)
+        return lookups
+
+    async def moment(self) -> Moment | None:
+        """Return what a fill needs to know of the instant before the database is read.
+
+        ``None`` where the cache is to be left alone, or does not tell its time.
+        """
+        if not self._clock.is_known:
+            if not self._breaker.allows():
+                return None
+            await self._run(_PUT, "time", self.timeout_s, [], 0, 1, b"", _token(), "", 0)
+            if not self._clock.is_known:
+                return None
+        return Moment(time.monotonic(), self._epoch)
+
+    # Writes: all within one time limit.
+
+    async def put(self, rows: Mapping[str, Row], began: float) -> dict[str, Put]:
+        """Put what was committed, a tombstone where the row is deleted.
+
+        ``began``, monotonic seconds, is before PostgreSQL was told.
+        """
+        tombstone_ms = self._config.tombstone_ms
+        items = (
+            _Item(trigger_id, format_head(row.version, TOMBSTONE), tombstone_ms)
+            if row.payload is None
+            else self._item(trigger_id, row.version, row.payload)
+            for trigger_id, row in rows.items()
+        )
+        return await self._put("put", items, began)
+
+    async def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
+        """Send readers of these states to the database unless the cache has these versions."""
+        life_ms = self._config.tombstone_ms
+        items = (
+            _Item(trigger_id, format_head(version, FENCE), life_ms)
+            for trigger_id, version in versions.items()
+        )
+        return await self._put("fence", items, time.monotonic())
+
+    async def fill(self, rows: Mapping[str, Row], moment: Moment, seconds: float) -> dict[str, Put]:
+        """Put what PostgreSQL held after ``moment``, within what is left of the time limit."""
+        negative_ms = round(self._config.negative_ttl_secs * 1000)
+        items = (
+            self._item(trigger_id, row.version, row.payload)
+            if row.payload is not None
+            else _Item(trigger_id, format_head(row.version, NONE), negative_ms)
+            for trigger_id, row in rows.items()
+            if row.payload is not None or negative_ms
+        )
+        outcomes = await self._store("fill", items, moment, seconds, "")
+        for outcome in outcomes.values():
+            if outcome is not Put.FAILED:
+                self._tally.add("fill" if outcome is Put.STORED else "fill_dropped")
+        return outcomes
+
+    async def invalidate(self, trigger_ids: Iterable[str]) -> bool:
+        """Fence states off whatever the cache holds; return whether it took all of it."""
+        ids = iter(trigger_ids)
+        while batch := list(islice(ids, BATCH)):
+            if not await self._fence_off(batch, b""):
+                return False
+        return True
+
+    async def invalidate_all(self) -> bool:
+        """Fence everything off, also what is being read right now."""
+        if not await self._fence_off([], _token()):
+            return False
+        async for batch in self.scan():
+            if batch is None or not await self.invalidate(batch):
+                return False
+        return True
+
+    async def scan(self, *, anywhere: bool = False) -> AsyncIterator[list[str] | None]:
+        """Yield the ids of all entries, in batches; some may come twice. ``None`` if it fails.
+
+        ``anywhere`` begins somewhere, for a sample.
+        """
+        pattern = re.sub(r"([\[\]*?\\^])", r"\\\1", self._prefix) + "*"
+        match = ("MATCH", pattern, "COUNT", 1_000)
+        cursor, again = (str(secrets.randbits(32)).encode(), True) if anywhere else (b"0", False)
+        while True:
+            reply = await self._call("scan", self.timeout_s, "SCAN", cursor, *match)
+            if reply is _FAILED:
+                yield None
+                return
+            cursor, keys = reply
+            names = (key[self._prefix_bytes :].decode(errors="replace") for key in keys)
+            yield [name for name in names if name and "\0" not in name]
+            if cursor == b"0" and not again:
+                return
+            again = again and cursor != b"0"
+
+    async def aclose(self) -> None:
+        """Close the connections that this cache made; the client it was given stays open."""
+        await self.link.aclose()
+
+    async def _fence_off(self, trigger_ids: list[str], epoch: bytes) -> bool:
+        if not self._breaker.allows():
+            return False
+        keys = [self._prefix + trigger_id for trigger_id in trigger_ids]
+        values = (self._config.tombstone_ms, epoch, self.channel, self._prefix_bytes)
+        reply = await self._run(_FENCE, "invalidate", self.timeout_s, keys, *values)
+        return reply is not _FAILED
+
+    def _read(self, raw: Any) -> Lookup:
         if raw is None or raw is _FAILED:
             return Lookup(reason="absent" if raw is None else "error")
         entry = None if raw is _OTHER_TYPE else parse_entry(raw)
         if entry is None:
             return Lookup(reason="corrupt")
-        if entry.kind == TOMBSTONE:
-            return Lookup(reason="tombstone", fence=entry.version)
-        return Lookup(payload=entry.payload)
+        if entry.kind in (TOMBSTONE, FENCE):
+            return Lookup(reason="tombstone", version=entry.version)
+        if self._config.early_refresh and self._is_due(entry.time_ms):
+            return Lookup(reason="early", version=entry.version)
+        payload = NOTHING if entry.kind == NONE else entry.payload
+        if entry.kind == PACKED:
+            try:
+                payload = unpack(payload, self._max_bytes)
+            except ValueError:
+                payload = b""  # as unreadable as it is
+        return Lookup(payload, version=entry.version)
 
-    async def put(self, trigger_id: str, version: int, payload: bytes | None) -> Put:
-        """Put what a write committed, a tombstone for ``None``."""
-        if payload is None:
-            entry, ttl_ms = format_entry(version, TOMBSTONE), self._tombstone_ms
-        else:
-            entry, ttl_ms = format_entry(version, STATE, payload), self._ttl_ms
-        # Else a put that waits in a stopped server's socket would arrive when it is long outdated.
-        deadline_ms = await self._deadline(time.monotonic())
-        if deadline_ms is None:
-            return Put.FAILED
-        outcome = await self._put("put", trigger_id, entry, ttl_ms, deadline_ms)
-        if outcome is not Put.FAILED:
-            self._tally.add(f"put_{outcome.name.lower()}")
-        return outcome
-
-    async def fill(self, trigger_id: str, version: int, payload: bytes, read_at: float) -> Put:
-        """Put what PostgreSQL was asked for at ``read_at``, monotonic seconds, unless too late."""
-        deadline_ms = await self._deadline(read_at)
-        if deadline_ms is None:
-            return Put.FAILED
-        entry = format_entry(version, STATE, payload)
-        outcome = await self._put("fill", trigger_id, entry, self._ttl_ms, deadline_ms)
-        if outcome is not Put.FAILED:
-            self._tally.add("fill" if outcome is Put.STORED else "fill_dropped")
-        return outcome
-
-    async def aclose(self) -> None:
-        """Close the connections that this cache made; the client it was given stays open."""
-        await self._redis.aclose()
-        await self._pool.disconnect()
-
-    async def _put(
-        self, operation: str, trigger_id: str, entry: bytes, ttl_ms: int, deadline_ms: int
-    ) -> Put:
-        values = (1, self._prefix + trigger_id, entry, ttl_ms, deadline_ms)
-        reply = await self._call(operation, "EVALSHA", _PUT_SHA, *values)
-        if reply is _UNKNOWN_SCRIPT:
-            reply = await self._call(operation, "EVAL", _PUT, *values)
-        if reply in (_FAILED, _UNKNOWN_SCRIPT, _OTHER_TYPE):
-            return Put.FAILED
-        outcome, server_ms = reply
-        self._clock.observe(server_ms)
-        return Put(outcome)
-
-    async def _deadline(self, since: float) -> int | None:
-        """Return until when an entry as of ``since`` may arrive, by the server's clock in ms.
-
-        ``None`` where the cache is to be left alone, or does not tell its time.
-        """
-        if not self._breaker.allows():
-            return None
-        if not self._clock.is_known and not await self._ask_time():
-            return None
-        return self._clock.at(since) + self._fill_deadline_ms
-
-    async def _ask_time(self) -> bool:
-        reply = await self._call("time", "TIME")
-        if reply is _FAILED:
+    def _is_due(self, expiry_ms: int) -> bool:
+        if not self._clock.is_known:
             return False
-        seconds, microseconds = reply
-        self._clock.observe(int(seconds) * 1000 + int(microseconds) / 1000)
-        return True
+        left_ms = expiry_ms - self._clock.at(time.monotonic())
+        return self._lifetimes.refresh_early(left_ms)
 
-    async def _call(self, operation: str, *command: Any) -> Any:
+    def _item(self, trigger_id: str, version: int, payload: bytes) -> _Item:
+        packed, smaller = pack(payload, self._config.compress_min_bytes)
+        head = format_head(version, PACKED if smaller else STATE)
+        return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
+
+    async def _put(self, operation: str, items: Iterable[_Item], began: float) -> dict[str, Put]:
+        # A deadline, else what waits in a stopped server's socket would arrive long outdated.
+        asked = time.monotonic()
+        if await self.moment() is None:
+            return {item.trigger_id: Put.FAILED for item in items}
+        left = asked + self.timeout_s - time.monotonic()
+        outcomes = await self._store(operation, items, Moment(began, b""), left, self.channel)
+        for outcome in outcomes.values():
+            if outcome is not Put.FAILED:
+                self._tally.add(f"put_{outcome.name.lower()}")
+        return outcomes
+
+    async def _store(
+        self,
+        operation: str,
+        items: Iterable[_Item],
+        moment: Moment,
+        seconds: float,
+        channel: str,
+    ) -> dict[str, Put]:
+        """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows."""
+        outcomes: dict[str, Put] = {}
+        ends = time.monotonic() + seconds
+        for batch in _batches(items):
+            left = ends - time.monotonic()
+            outcomes |= dict.fromkeys((item.trigger_id for item in batch), Put.FAILED)
+            if left <= 0 or not self._breaker.allows():
+                continue
+            keys = [self._prefix + item.trigger_id for item in batch]
+            as_of, age = self._clock.at(moment.at), self._config.effective_fill_deadline_ms
+            values: list[Any] = [as_of, age, moment.epoch, _token(), channel, self._prefix_bytes]
+            for item in batch:
+                values += item[1:]
+            reply = await self._run(_PUT, operation, left, keys, *values)
+            if reply is not _FAILED:
+                for item, outcome in zip(batch, reply[2:], strict=True):
+                    outcomes[item.trigger_id] = Put(outcome)
+        return outcomes
+
+    async def _run(
+        self, script: _Script, operation: str, seconds: float, keys: list[str], *values: Any
+    ) -> Any:
+        """Run a script on the epoch's key and these; return its reply or ``_FAILED``."""
+        given = (len(keys) + 1, self._epoch_key, *keys, *values)
+        reply = await self._call(operation, seconds, "EVALSHA", script.digest, *given)
+        if reply is _UNKNOWN_SCRIPT:
+            reply = await self._call(operation, seconds, "EVAL", script.source, *given)
+        if reply in (_FAILED, _UNKNOWN_SCRIPT, _OTHER_TYPE):
+            return _FAILED
+        if script is _PUT:
+            self._clock.observe(reply[0])
+            self._epoch = reply[1]
+        return reply
+
+    async def _call(self, operation: str, seconds: float, *command: Any) -> Any:
         """Send a command; return its reply, or ``_FAILED`` after noting the trouble."""
+        self._tally.add(f"command:{command[0]}")
         try:
-            async with async_time_limit(self._timeout_s):
-                reply = await self._redis.execute_command(*command)
+            reply = await self.link.call(seconds, *command)
         except redis.exceptions.NoScriptError:
             return _UNKNOWN_SCRIPT
         except redis.exceptions.ResponseError as error:
@@ -191,6 +342,24 @@ class AsyncStateCache:
                 type(error).__name__,
                 error,
             )
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Cut into what one call of a script may carry: few enough, and not too much to send."""
+    batch: list[_Item] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += len(item.payload)
+        if len(batch) >= BATCH or size >= 1 << 20:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _token() -> bytes:
+    return secrets.token_hex(8).encode()
 
 
 #: Replies that no server sends.

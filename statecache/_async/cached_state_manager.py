@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
-from statecache._acompat import AsyncConnectionPool, AsyncRedis
-from statecache._async.cache import AsyncStateCache, Lookup, Put
+from statecache._acompat import AsyncConnectionPool
+from statecache._async.cache import AsyncStateCache
+from statecache._async.listener import AsyncListener
+from statecache._async.repairer import AsyncRepairer
 from statecache._async.single_flight import AsyncSingleFlight
 from statecache._async.state_manager import AsyncStateManager, own_pool
+from statecache._async.upkeep import verify, warm
 from statecache.access import Observer
-from statecache.codec import decode_state
+from statecache.codec import check_trigger_id, decode_state
 from statecache.config import CacheConfig, url_from_env
-from statecache.errors import ConfigError, InvalidState
+from statecache.errors import ConfigError
+from statecache.lifetimes import Lifetimes
+from statecache.lookup import NOTHING, Found, Lookup, Put, Row
+from statecache.memory import MemoryTier
+from statecache.redis_connections import AsyncRedis
 from statecache.repair import Unrepaired
 from statecache.stats import CacheStats
+from statecache.verification import Verification
 
 __all__ = ["AsyncCachedStateManager"]
+
+#: Reasons of a miss that say that the cache is in trouble: it is not asked again right away.
+_TROUBLE = frozenset({"error", "bypassed"})
+
+#: Reasons of a miss after which the database is to be asked anew: the cache did not say that
+#: nothing was put since a read that is under way began.
+_ANEW = _TROUBLE | {"unrepaired"}
+
+#: Newer than any version: whatever is held is dropped.
+_ANY_VERSION = 1 << 63
 
 
 class AsyncCachedStateManager(AsyncStateManager):
@@ -46,13 +64,29 @@ class AsyncCachedStateManager(AsyncStateManager):
         if cache_ttl_secs is not None:
             config = dataclasses.replace(config, ttl_secs=cache_ttl_secs)
         super().__init__(pool, config=config, observer=observer)
-        self._cache = AsyncStateCache(redis, config, self._tally) if config.enabled else None
-        fill_deadline_s = config.effective_fill_deadline_ms / 1000
-        self._flights: AsyncSingleFlight[tuple[bytes | None, float | None]] = AsyncSingleFlight(
-            fill_deadline_s
+        self._lifetimes = Lifetimes(
+            config.ttl_ms,
+            jitter=config.ttl_jitter,
+            early_refresh=config.early_refresh,
+            target_hit_rate=config.target_hit_rate,
+            ttl_min_ms=config.ttl_min_secs * 1000,
+            ttl_max_ms=config.ttl_max_secs * 1000,
         )
+        fill_deadline_s = config.effective_fill_deadline_ms / 1000
+        self._flights: AsyncSingleFlight[Found] = AsyncSingleFlight(fill_deadline_s)
         # An outdated entry can arrive until its deadline, and live for a TTL from then on.
-        self._unrepaired = Unrepaired(config.ttl_secs + fill_deadline_s)
+        self._unrepaired = Unrepaired(config.longest_ttl_secs + fill_deadline_s)
+        self._memory: MemoryTier | None = None
+        self._cache: AsyncStateCache | None = None
+        if config.enabled:
+            self._cache = AsyncStateCache(redis, config, self._tally, self._lifetimes)
+            self._repairer = AsyncRepairer(
+                self._table, self._cache, self._unrepaired, config.repair_poll_secs
+            )
+            if config.memory_items:
+                ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
+                self._memory = MemoryTier(config.memory_items, ttl_s)
+                self._listener = AsyncListener(self._cache.link, self._cache.channel, self._memory)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -69,117 +103,266 @@ class AsyncCachedStateManager(AsyncStateManager):
 
     def get_cache_stats(self) -> CacheStats:
         """Return what this manager did so far; see ``CacheStats``."""
-        return self._tally.snapshot(enabled=self._config.enabled, ttl_secs=self._config.ttl_secs)
+        return self._tally.snapshot(
+            enabled=self._config.enabled,
+            ttl_secs=self._config.ttl_secs,
+            unrepaired=len(self._unrepaired),
+            breaker_open=self._cache is not None and self._cache.is_left_alone,
+        )
+
+    async def invalidate(self, trigger_ids: Iterable[str]) -> None:
+        """Make every manager read these states from PostgreSQL next time."""
+        ids = [check_trigger_id(trigger_id) for trigger_id in trigger_ids]
+        if self._cache is not None and ids:
+            await self._invalidate(self._cache, ids)
+
+    async def invalidate_all(self) -> None:
+        """Make every manager read all states from PostgreSQL next time.
+
+        The keys that begin with the prefix are fenced off, in batches.
+        """
+        if self._cache is not None:
+            if self._memory is not None:
+                self._memory.clear()
+            if not await self._cache.invalidate_all():
+                self._unrepaired.add_all()
+                self._repairer.start()
+
+    async def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
+        """Put states into the cache: these, or those updated last. Returns how many it took."""
+        given = None if ids is None else [check_trigger_id(trigger_id) for trigger_id in ids]
+        return 0 if self._cache is None else await warm(self._table, self._cache, limit, given)
+
+    async def verify(self, sample: int = 1_000) -> Verification:
+        """Compare ``sample`` cached states with PostgreSQL.
+
+        What differs is looked at twice, so that a write under way is not reported.
+        """
+        if self._cache is None:
+            return Verification()
+        return await verify(self._table, self._cache, sample)
 
     async def aclose(self) -> None:
         """Close the connections the manager made; pool and client that were passed in stay."""
         if self._cache is not None:
+            await self._repairer.aclose()
+            if self._memory is not None:
+                await self._listener.aclose()
             await self._cache.aclose()
         await super().aclose()
 
     # Reads: cache-aside.
 
-    async def _load(self, trigger_id: str) -> tuple[Any, str, float | None]:
-        if self._cache is None:
+    async def _load(self, trigger_id: str) -> tuple[Any, Found]:
+        cache, memory = self._cache, self._memory
+        if cache is None:
             return await super()._load(trigger_id)
-        lookup = await self._look_up(self._cache, trigger_id)
-        if lookup.payload is not None:
-            try:
-                state = decode_state(lookup.payload)
-            except ValueError:
-                lookup = Lookup(reason="corrupt")
+        self._lifetimes.note_read(trigger_id)
+        if memory is not None:
+            payload = memory.get(trigger_id)
+            if payload is not None:
+                self._tally.add("memory_hit")
+                return decode_state(payload), Found(payload, "memory")
+        if self._reads is not None:
+            return await self._decode(trigger_id, await self._reads.call(trigger_id))
+        started = time.monotonic()
+        since = 0 if memory is None else memory.changes
+        lookup = await self._look_up(cache, trigger_id)
+        found = self._hit(trigger_id, lookup, since)
+        if found is None:
+            found = (await self._fetch(cache, {trigger_id: lookup}, started))[trigger_id]
+        return await self._decode(trigger_id, found)
+
+    async def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
+        cache = self._cache
+        if cache is None:
+            return await super()._find_many(trigger_ids)
+        started = time.monotonic()
+        since = 0 if self._memory is None else self._memory.changes
+        asked = [key for key in trigger_ids if key not in self._unrepaired]
+        lookups = dict.fromkeys(trigger_ids, Lookup(reason="unrepaired"))
+        lookups |= await cache.get_many(asked)
+        found, misses = {}, {}
+        for trigger_id, lookup in lookups.items():
+            hit = self._hit(trigger_id, lookup, since)
+            if hit is None:
+                misses[trigger_id] = lookup
             else:
-                self._tally.add("hit")
-                return state, "hit", None
-        self._tally.add(f"miss:{lookup.reason}")
-        (payload, armed), shared = await self._flights.run(
-            trigger_id,
-            partial(self._read_and_fill, self._cache, trigger_id, lookup),
-            fence=lookup.fence,
-        )
-        if shared:
-            self._tally.add("coalesced")
-        state = None if payload is None else decode_state(payload)
-        return state, lookup.reason, None if shared else armed
+                found[trigger_id] = hit
+        if misses:
+            found |= await self._fetch(cache, misses, started)
+        return found
+
+    async def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
+        """Return the state; what proves unreadable is read from PostgreSQL."""
+        if self._cache is None:
+            return await super()._decode(trigger_id, found)
+        try:
+            state = None if found.payload is None else decode_state(found.payload)
+        except ValueError:  # an entry whose header was right
+            await self._invalidate(self._cache, [trigger_id])
+            misses = {trigger_id: Lookup(reason="corrupt")}
+            found = (await self._fetch(self._cache, misses, time.monotonic()))[trigger_id]
+            state = None if found.payload is None else decode_state(found.payload)
+        self._tally.add("hit" if found.outcome == "hit" else f"miss:{found.outcome}")
+        return state, found
 
     async def _look_up(self, cache: AsyncStateCache, trigger_id: str) -> Lookup:
         if trigger_id in self._unrepaired:
             return Lookup(reason="unrepaired")
         return await cache.get(trigger_id)
 
+    def _hit(self, trigger_id: str, lookup: Lookup, since: int) -> Found | None:
+        payload = lookup.payload
+        if payload is None:
+            return None
+        if payload is NOTHING:
+            return Found(None, "hit")
+        if self._memory is not None:
+            self._listener.start()
+            self._memory.store(trigger_id, lookup.version, payload, since)
+        return Found(payload, "hit")
+
+    async def _fetch(
+        self, cache: AsyncStateCache, misses: Mapping[str, Lookup], started: float
+    ) -> dict[str, Found]:
+        """Ask PostgreSQL for what the cache did not know, once for all who ask at a time."""
+        spent = time.monotonic() - started
+        if self._config.repair_poll_secs:
+            self._repairer.start()
+        fences = {
+            trigger_id: lookup.version if lookup.reason == "tombstone" else 0
+            for trigger_id, lookup in misses.items()
+        }
+        outcomes = await self._flights.run(
+            fences,
+            partial(self._read_and_fill, cache, misses, spent),
+            anew=any(lookup.reason in _ANEW for lookup in misses.values()),
+        )
+        found = {}
+        for trigger_id, (outcome, shared) in outcomes.items():
+            armed = None if shared else outcome.armed
+            found[trigger_id] = Found(outcome.payload, misses[trigger_id].reason, armed)
+            if shared:
+                self._tally.add("coalesced")
+        return found
+
     async def _read_and_fill(
         self,
         cache: AsyncStateCache,
-        trigger_id: str,
-        lookup: Lookup,
-        is_current: Callable[[], bool],
-    ) -> tuple[bytes | None, float | None]:
-        """Return the payload that PostgreSQL holds, and when it was sent to the cache."""
-        read_at = time.monotonic()
-        row = await self._table.read(trigger_id)
-        if row is None or row.payload is None:
-            return None, None
+        misses: Mapping[str, Lookup],
+        spent: float,
+        trigger_ids: list[str],
+        is_current: Callable[[str], bool],
+    ) -> dict[str, Found]:
+        """Return what PostgreSQL holds, and when it was sent to the cache."""
+        began = time.monotonic()
+        since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
+        sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
+        moment = await cache.moment() if sound else None
+        read_at = time.monotonic()
+        rows = await self._table.read(trigger_ids)
+        found = {key: Found(rows[key].payload if key in rows else None, "") for key in trigger_ids}
         # Nor is it given what this manager itself has overwritten since.
-        if lookup.reason in ("error", "bypassed") or not is_current():
-            return row.payload, None
+        fills = {key: rows.get(key, Row(None, 0)) for key in sound if is_current(key)}
+        left = cache.timeout_s - spent - (read_at - began)
+        if moment is None or not fills or left <= 0:
+            return found
         sent = time.monotonic()
-        outcome = await cache.fill(trigger_id, row.version, row.payload, read_at)
-        if outcome.settled:
-            self._unrepaired.repaired(trigger_id, row.version)
-        return row.payload, sent if outcome is Put.STORED else None
+        outcomes = await cache.fill(fills, moment, left)
+        self._lifetimes.note_fetch((time.monotonic() - began) * 1000)
+        for key, outcome in outcomes.items():
+            row = fills[key]
+            if outcome.settled:
+                self._unrepaired.repaired(key, row.version)
+            if outcome is Put.STORED:
+                found[key] = Found(row.payload, "", sent)
+                if self._memory is not None and row.payload is not None:
+                    self._listener.start()
+                    self._memory.store(key, row.version, row.payload, since)
+        return found
 
     # Writes: PostgreSQL first, then the cache.
 
-    async def _write(self, trigger_id: str, encoded: bytes) -> tuple[str, float | None]:
-        if self._cache is None:
-            return await super()._write(trigger_id, encoded)
+    async def _committed(
+        self, rows: Mapping[str, Row], began: float, *, marked: bool
+    ) -> dict[str, Found]:
+        """Tell the cache; until it has taken a key's version, the key is unrepaired."""
+        cache = self._cache
+        if cache is None:
+            return await super()._committed(rows, began, marked=marked)
+        since = 0 if self._memory is None else self._memory.changes
+        for key in rows:
+            self._flights.forget(key)
+            self._lifetimes.note_write(key)
+        outcomes: dict[str, Put] = {}
+        sent = time.monotonic()
+        written = {key: row for key, row in rows.items() if row.version}
+        missing = [key for key, row in rows.items() if not row.version]
         try:
-            row = await self._table.write(trigger_id, encoded)
-        except InvalidState:
-            raise
-        except BaseException:
-            self._outcome_unknown(trigger_id)
-            raise
-        return await self._pass_on(self._cache, trigger_id, row.version, row.payload)
-
-    async def _delete(self, trigger_id: str) -> tuple[str, float | None]:
-        if self._cache is None:
-            return await super()._delete(trigger_id)
-        try:
-            version = await self._table.delete(trigger_id)
-        except BaseException:
-            self._outcome_unknown(trigger_id)
-            raise
-        if version is None:  # there never was such a state: nothing to tell the cache
-            return "committed", None
-        return await self._pass_on(self._cache, trigger_id, version, None)
-
-    async def _expired(self, versions: Mapping[str, int]) -> None:
-        if self._cache is not None:
-            for trigger_id, version in versions.items():
-                await self._pass_on(self._cache, trigger_id, version, None)
-
-    async def _pass_on(
-        self, cache: AsyncStateCache, trigger_id: str, version: int, payload: bytes | None
-    ) -> tuple[str, float | None]:
-        """Tell the cache what was committed; until it has taken it, the key is unrepaired."""
-        self._flights.forget(trigger_id)
-        outcome, sent = Put.FAILED, time.monotonic()
-        try:
-            outcome = await cache.put(trigger_id, version, payload)
+            if written:
+                outcomes = await cache.put(written, began)
+            if missing:  # there was nothing to delete; whatever the cache holds is wrong
+                await self._invalidate(cache, missing)
         finally:  # a cancelled caller's put may or may not have arrived
-            if outcome.settled:
-                self._unrepaired.repaired(trigger_id, version)
-            else:
-                self._unrepaired.add(trigger_id, version)
-        armed = sent if outcome is Put.STORED else None
-        return "committed" if outcome.settled else "unrepaired", armed
+            failed = self._settle(written, outcomes, since)
+        if failed and not marked:
+            await self._mark(failed)
+        return {
+            key: Found(
+                row.payload,
+                "unrepaired" if key in failed else "committed",
+                sent if outcomes.get(key) is Put.STORED else None,
+            )
+            for key, row in rows.items()
+        }
 
-    def _outcome_unknown(self, trigger_id: str) -> None:
-        """Cancelled, or the connection lost while committing: the write may stand."""
-        self._flights.forget(trigger_id)
-        self._unrepaired.add(trigger_id)
+    def _settle(
+        self, written: Mapping[str, Row], outcomes: Mapping[str, Put], since: int
+    ) -> dict[str, int]:
+        """Remember what the cache took; return key → version of what it did not."""
+        failed = {}
+        for key, row in written.items():
+            outcome = outcomes.get(key, Put.FAILED)
+            if outcome.settled:
+                self._unrepaired.repaired(key, row.version)
+            else:
+                failed[key] = row.version
+                self._unrepaired.add(key, row.version)
+            if self._memory is None:
+                continue
+            if outcome is Put.STORED and row.payload is not None:
+                self._memory.store(key, row.version, row.payload, since)
+            else:  # nobody publishes what the cache did not take
+                self._memory.changed({key: row.version})
+        if failed or self._config.repair_poll_secs:
+            self._repairer.start()
+        return failed
+
+    async def _invalidate(self, cache: AsyncStateCache, trigger_ids: list[str]) -> None:
+        for trigger_id in trigger_ids:
+            self._flights.forget(trigger_id)
+        if self._memory is not None:
+            self._memory.changed(dict.fromkeys(trigger_ids, _ANY_VERSION))
+        if not await cache.invalidate(trigger_ids):
+            self._in_doubt(trigger_ids)
+
+    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
+        if self._cache is None:
+            return
+        for trigger_id in trigger_ids:
+            self._flights.forget(trigger_id)
+            self._unrepaired.add(trigger_id)
+            if self._memory is not None:
+                self._memory.changed({trigger_id: _ANY_VERSION})
+        self._repairer.start()
+
+    def _marks(self) -> bool:
+        """Return whether written keys are to be noted as dirty in the same statement."""
+        return self._config.repair_poll_secs > 0 and (
+            self._cache is None or self._cache.is_left_alone
+        )
 
 
 def _own_client(environ: Mapping[str, str] | None) -> AsyncRedis:

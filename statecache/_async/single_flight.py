@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from statecache._acompat import AsyncCall, AsyncEvent
@@ -23,61 +23,85 @@ class AsyncSingleFlight(Generic[T]):
 
     def __init__(self, max_age_s: float) -> None:
         self._max_age_s = max_age_s
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._flights: dict[str, _Flight[T]] = {}
         # Held for a few dictionary operations only, never across an await.
         self._lock = threading.Lock()
 
-    async def run(self, key: Hashable, call: AsyncCall[T], *, fence: int = 0) -> tuple[T, bool]:
-        """Return the outcome of ``call`` and whether it was another caller's.
+    async def run(
+        self, fences: Mapping[str, int], call: AsyncCall[T], *, anew: bool = False
+    ) -> dict[str, tuple[T, bool]]:
+        """Return for each key of ``fences`` the outcome, and whether it was another caller's.
 
-        A call is joined only if whoever leads it knew of a ``fence`` at least as new: one that
-        began before a delete must not answer a reader who has seen the delete.
+        ``call`` is passed the keys that nobody else is calling for, and a function that says
+        whether the outcome for a key is still current: not any more after ``forget``.
 
-        ``call`` is passed a function that says whether its outcome is still current: not any more
-        after ``forget``. An error reaches every caller who shared the call. Where the leading
-        caller is cancelled or interrupted, the others do not suffer: one of them leads anew.
+        A call is joined only if whoever leads it knew of a fence at least as new: one that began
+        before a delete must not answer a reader who has seen the delete. With ``anew`` only a call
+        is joined that began after this one; others are waited for first.
+
+        An error reaches every caller who shared the call. Where the leading caller is cancelled or
+        interrupted, the others do not suffer: one of them leads anew.
         """
-        while True:
-            flight, leads = self._board(key, fence)
-            if leads:
-                return await self._lead(key, flight, call), False
-            await flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.outcome:
-                return flight.outcome[0], True
+        outcomes: dict[str, tuple[T, bool]] = {}
+        left = dict(fences)
+        since = time.monotonic() if anew else 0.0
+        while left:
+            led, joined = self._board(left, since)
+            if led:
+                for key, outcome in (await self._lead(led, call)).items():
+                    outcomes[key] = (outcome, False)
+            for key, flight in joined.items():
+                await flight.landed.wait()
+                if flight.started < since:
+                    continue
+                if flight.error is not None:
+                    raise flight.error
+                if flight.outcome:
+                    outcomes[key] = (flight.outcome[0], True)
+            left = {key: fence for key, fence in left.items() if key not in outcomes}
+        return outcomes
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, key: str) -> None:
         """Let nobody join the call that runs for this key: its outcome may be outdated."""
-        with self._lock:
-            self._flights.pop(key, None)
+        if self._flights:
+            with self._lock:
+                self._flights.pop(key, None)
 
-    def _board(self, key: Hashable, fence: int) -> tuple[_Flight[T], bool]:
+    def _board(
+        self, fences: Mapping[str, int], since: float
+    ) -> tuple[dict[str, _Flight[T]], dict[str, _Flight[T]]]:
+        led: dict[str, _Flight[T]] = {}
+        joined: dict[str, _Flight[T]] = {}
         now = time.monotonic()
         with self._lock:
-            flight = self._flights.get(key)
-            if (
-                flight is not None
-                and flight.fence >= fence
-                and now - flight.started <= self._max_age_s
-            ):
-                return flight, False
-            flight = self._flights[key] = _Flight(now, fence)
-            return flight, True
+            for key, fence in fences.items():
+                flight = self._flights.get(key)
+                if flight is not None and (
+                    flight.started < since
+                    or (flight.fence >= fence and now - flight.started <= self._max_age_s)
+                ):
+                    joined[key] = flight
+                else:
+                    led[key] = self._flights[key] = _Flight(now, fence)
+        return led, joined
 
-    async def _lead(self, key: Hashable, flight: _Flight[T], call: AsyncCall[T]) -> T:
+    async def _lead(self, led: dict[str, _Flight[T]], call: AsyncCall[T]) -> dict[str, T]:
         try:
-            outcome = await call(lambda: self._flights.get(key) is flight)
-            flight.outcome = (outcome,)
-            return outcome
+            outcomes = await call(list(led), lambda key: self._flights.get(key) is led[key])
+            for key, flight in led.items():
+                flight.outcome = (outcomes[key],)
+            return outcomes
         except Exception as error:
-            flight.error = error
+            for flight in led.values():
+                flight.error = error
             raise
         finally:
             with self._lock:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-            flight.landed.set()
+                for key, flight in led.items():
+                    if self._flights.get(key) is flight:
+                        del self._flights[key]
+            for flight in led.values():
+                flight.landed.set()
 
 
 class _Flight(Generic[T]):

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from statecache._acompat import ConnectionPool
 from statecache._sync.table import StateTable
 from statecache.access import Access, Observer
-from statecache.codec import check_trigger_id, decode_state, encode_state
+from statecache.codec import check_trigger_id, check_version, decode_state, encode_state
 from statecache.config import CacheConfig, check_database_url, url_from_env
-from statecache.errors import ConfigError
+from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
+from statecache.gathering import gatherers
+from statecache.lookup import Found, Row
 from statecache.stats import CacheStats, Tally
+from statecache.verification import Verification
 
 __all__ = ["StateManager", "own_pool"]
 
@@ -29,7 +32,7 @@ class StateManager:
     """Keeps one JSON state a trigger in PostgreSQL.
 
     ``pool`` is an open psycopg connection pool, in autocommit mode or not; it stays the caller's.
-    ``config`` gives the schema and the size limit; of what it says about the cache only the TTL
+    ``config`` gives the schema and the limits; of what it says about the cache only the TTL
     counts here, for ``cleanup_expired``: give it the longest one that caching managers use.
     ``observer`` is told of every load, update and delete that did not fail.
     """
@@ -45,6 +48,9 @@ class StateManager:
         self._config = config or CacheConfig()
         self._tally = Tally()
         self._table = StateTable(pool, self._config, self._tally)
+        self._reads, self._writes = None, None
+        if self._config.gather:
+            self._reads, self._writes = gatherers(self._find_many, self._write_many, self._tally)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -57,54 +63,94 @@ class StateManager:
         manager._table.owns_pool = True
         return manager
 
-    def load_state(self, trigger_id: str) -> Any:
-        """Return the state as a fresh JSON value, or ``None`` where there is none.
+    # Every call raises DatabaseError where PostgreSQL does not answer, and InvalidTriggerId.
 
-        Raises ``InvalidTriggerId`` or ``DatabaseError``.
-        """
+    def load_state(self, trigger_id: str) -> Any:
+        """Return the state as a fresh JSON value, or ``None`` where there is none."""
         check_trigger_id(trigger_id)
         started = time.monotonic()
-        state, outcome, armed = self._load(trigger_id)
-        self._tell("load", trigger_id, outcome, started, armed)
+        state, found = self._load(trigger_id)
+        if self._observer is not None:
+            self._tell("load", trigger_id, started, found)
         return state
 
-    def update_state(self, trigger_id: str, state_data: Any) -> None:
+    def load_states(self, trigger_ids: Iterable[str]) -> dict[str, Any]:
+        """Return trigger_id → state, ``None`` where there is none, in one round trip."""
+        ids = list(dict.fromkeys(check_trigger_id(trigger_id) for trigger_id in trigger_ids))
+        started = time.monotonic()
+        found = self._find_many(ids) if ids else {}
+        states = {}
+        for trigger_id in ids:
+            states[trigger_id], known = self._decode(trigger_id, found[trigger_id])
+            self._tell("load", trigger_id, started, known)
+        return states
+
+    def load_versioned(self, trigger_id: str) -> tuple[Any, int]:
+        """Return (state, version) from PostgreSQL, (``None``, 0) where there is none.
+
+        For read-modify-write without lost updates: hand the version to ``update_state``.
+        """
+        row = (self._table.read([check_trigger_id(trigger_id)])).get(trigger_id)
+        if row is None or row.payload is None:
+            return None, 0
+        return decode_state(row.payload), row.version
+
+    def update_state(
+        self, trigger_id: str, state_data: Any, *, expected_version: int | None = None
+    ) -> None:
         """Store the state; once this returns, it is committed.
 
-        Raises ``InvalidTriggerId``, ``InvalidState`` (nothing is written then) or
-        ``DatabaseError``.
+        With ``expected_version``, as returned by ``load_versioned``, it is stored only if nobody
+        has written in between. Raises ``VersionConflict`` otherwise, and ``InvalidState`` for what
+        is no state; nothing is written then.
         """
         check_trigger_id(trigger_id)
         encoded = encode_state(state_data, self._config.max_state_bytes)
         started = time.monotonic()
-        outcome, armed = self._write(trigger_id, encoded)
-        self._tell("update", trigger_id, outcome, started, armed)
+        if expected_version is not None:
+            found = self._replace(trigger_id, encoded, check_version(expected_version))
+        else:
+            found = self._write(trigger_id, encoded)
+        if self._observer is not None:
+            self._tell("update", trigger_id, started, found)
+
+    def update_states(self, states: Mapping[str, Any]) -> None:
+        """Store all the states, or none of them where one is refused; one statement."""
+        limit = self._config.max_state_bytes
+        encoded: dict[str, bytes | None] = {
+            check_trigger_id(trigger_id): encode_state(state, limit)
+            for trigger_id, state in states.items()
+        }
+        self._write_all("update", encoded)
 
     def delete_state(self, trigger_id: str) -> None:
-        """Remove the state; once this returns, that is committed. No state is no error.
-
-        Raises ``InvalidTriggerId`` or ``DatabaseError``.
-        """
+        """Remove the state; once this returns, that is committed. No state is no error."""
         check_trigger_id(trigger_id)
         started = time.monotonic()
-        outcome, armed = self._delete(trigger_id)
-        self._tell("delete", trigger_id, outcome, started, armed)
+        found = self._write(trigger_id, None)
+        if self._observer is not None:
+            self._tell("delete", trigger_id, started, found)
+
+    def delete_states(self, trigger_ids: Iterable[str]) -> None:
+        """Remove all these states, in one statement."""
+        self._write_all("delete", dict.fromkeys(map(check_trigger_id, trigger_ids)))
 
     def cleanup_expired(self, retention_days: float) -> int:
         """Delete states not updated for ``retention_days`` days, in batches.
 
         Safe while writers run: a row that is being written is left alone. Returns the number of
-        states deleted. Raises ``ConfigError`` for a negative retention, or ``DatabaseError``.
+        states deleted. Raises ``ConfigError`` for a negative retention.
         """
         if not (math.isfinite(retention_days) and 0 <= retention_days <= MAX_RETENTION_DAYS):
             raise ConfigError(
                 f"retention_days is {retention_days!r}: take 0 to {MAX_RETENTION_DAYS} days."
             )
-        deleted = 0
-        for batch in self._table.expire(retention_days * 86_400):
-            deleted += len(batch)
-            self._expired(batch)
-        self._table.purge(max(PURGE_AFTER_S, 2 * self._config.ttl_secs))
+        deleted, began = 0, time.monotonic()
+        for rows in self._table.expire(retention_days * 86_400):
+            deleted += len(rows)
+            self._committed(rows, began, marked=False)
+            began = time.monotonic()
+        self._table.purge(max(PURGE_AFTER_S, 2 * self._config.longest_ttl_secs))
         return deleted
 
     def get_state_count(self) -> int:
@@ -114,6 +160,26 @@ class StateManager:
     def get_cache_stats(self) -> CacheStats:
         """Return what this manager did so far; see ``CacheStats``."""
         return self._tally.snapshot(enabled=False, ttl_secs=0.0)
+
+    # What concerns the cache does nothing here, so that managers can be swapped.
+
+    def invalidate(self, trigger_ids: Iterable[str]) -> None:
+        """Make every manager read these states from PostgreSQL next time."""
+        for trigger_id in trigger_ids:
+            check_trigger_id(trigger_id)
+
+    def invalidate_all(self) -> None:
+        """Make every manager read all states from PostgreSQL next time."""
+
+    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:  # noqa: ARG002
+        """Put states into the cache: these, or those updated last. Returns how many it took."""
+        for trigger_id in ids or ():
+            check_trigger_id(trigger_id)
+        return 0
+
+    def verify(self, sample: int = 1_000) -> Verification:  # noqa: ARG002
+        """Compare ``sample`` cached states with PostgreSQL."""
+        return Verification()
 
     def close(self) -> None:
         """Close what the manager made itself; a pool that was passed in stays open."""
@@ -131,30 +197,104 @@ class StateManager:
     ) -> None:
         self.close()
 
-    def _tell(
-        self, operation: str, trigger_id: str, outcome: str, started: float, armed: float | None
-    ) -> None:
+    def _load(self, trigger_id: str) -> tuple[Any, Found]:
+        if self._reads is not None:
+            found = self._reads.call(trigger_id)
+        else:
+            found = (self._find_many([trigger_id]))[trigger_id]
+        return self._decode(trigger_id, found)
+
+    def _write(self, trigger_id: str, encoded: bytes | None) -> Found:
+        if self._writes is not None:
+            found: Found = self._writes.call(trigger_id, encoded)
+            return found
+        return (self._write_many({trigger_id: encoded}))[trigger_id]
+
+    def _write_all(self, operation: str, states: dict[str, bytes | None]) -> None:
+        started = time.monotonic()
+        for trigger_id, found in (self._write_many(states)).items():
+            self._tell(operation, trigger_id, started, found)
+
+    def _replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
+        mark, began = self._marks(), time.monotonic()
+        try:
+            row = self._table.replace(trigger_id, encoded, version, mark=mark)
+        except InvalidState:
+            raise
+        except BaseException:
+            self._in_doubt([trigger_id])
+            raise
+        if row is None:
+            raise VersionConflict(
+                f"the state of {trigger_id!r} is no longer at version {version}: load_versioned "
+                "it again, apply the change to what it is now, and retry."
+            )
+        return (self._committed({trigger_id: row}, began, marked=mark))[trigger_id]
+
+    def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
         if self._observer is not None:
-            self._observer(Access(operation, trigger_id, outcome, started, time.monotonic(), armed))
+            outcome, armed, size = found.outcome, found.armed, len(found.payload or b"")
+            ended = time.monotonic()
+            self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))
 
-    # What a manager with a cache does in its own way. The last two of what each returns are for
-    # the observer: the outcome, and when an entry was sent to the cache, if one was.
+    # What a manager with a cache does in its own way.
 
-    def _load(self, trigger_id: str) -> tuple[Any, str, float | None]:
-        row = self._table.read(trigger_id)
-        state = None if row is None or row.payload is None else decode_state(row.payload)
-        return state, "database", None
+    def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
+        rows = self._table.read(trigger_ids)
+        return {
+            trigger_id: Found(rows[trigger_id].payload if trigger_id in rows else None, "database")
+            for trigger_id in trigger_ids
+        }
 
-    def _write(self, trigger_id: str, encoded: bytes) -> tuple[str, float | None]:
-        self._table.write(trigger_id, encoded)
-        return "committed", None
+    def _decode(self, _trigger_id: str, found: Found) -> tuple[Any, Found]:
+        return None if found.payload is None else decode_state(found.payload), found
 
-    def _delete(self, trigger_id: str) -> tuple[str, float | None]:
-        self._table.delete(trigger_id)
-        return "committed", None
+    def _write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
+        """Store the states, delete those that are ``None``."""
+        updates = {key: encoded for key, encoded in states.items() if encoded is not None}
+        deletes = [key for key in states if key not in updates]
+        mark, began = self._marks(), time.monotonic()
+        try:
+            rows = self._table.write(updates, mark=mark)
+            rows |= self._table.delete(deletes, mark=mark)
+        except InvalidState:  # nothing was written: updates come first, and stand or fall together
+            raise
+        except BaseException:
+            self._in_doubt(states)
+            raise
+        missing = {key: Row(None, 0) for key in states if key not in rows}
+        return self._committed(rows | missing, began, marked=mark)
 
-    def _expired(self, versions: Mapping[str, int]) -> None:
-        """Hear that these states were deleted by ``cleanup_expired``."""
+    def _committed(
+        self,
+        rows: Mapping[str, Row],
+        _began: float,
+        *,
+        marked: bool,
+    ) -> dict[str, Found]:
+        """Hear of rows that were written; version 0 is of one that there was not to delete.
+
+        ``began``, monotonic seconds, is before PostgreSQL was told; ``marked`` tells whether the
+        rows were noted as dirty in the same statement.
+        """
+        if not marked:
+            self._mark({key: row.version for key, row in rows.items()})
+        return {key: Found(row.payload, "committed") for key, row in rows.items()}
+
+    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
+        """Hear of writes that were cancelled, or cut off while committing: they may stand."""
+
+    def _mark(self, versions: Mapping[str, int]) -> None:
+        """Let others repair what this process may not live to."""
+        if self._config.repair_poll_secs and versions:
+            try:
+                self._table.mark(versions)
+            except DatabaseError:  # the write itself stands
+                self._tally.add("error:mark:DatabaseError")
+
+    def _marks(self) -> bool:
+        """Return whether written keys are to be noted as dirty: no cache is told of them."""
+        return self._config.repair_poll_secs > 0
 
 
 def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> ConnectionPool[Any]:
@@ -165,7 +305,7 @@ def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> Connecti
         kwargs={"autocommit": True, "connect_timeout": 5},
         min_size=1,
         max_size=config.pool_size,
-        timeout=5.0,
+        timeout=config.db_timeout_ms / 1000,
         open=False,
         name="statecache",
     )

@@ -4,30 +4,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import orjson
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from statecache._acompat import ConnectionPool
+from statecache._acompat import ConnectionPool, Slots
 from statecache.config import CacheConfig
 from statecache.errors import DatabaseError, InvalidState, first_line
+from statecache.lookup import Row
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
+from statecache.watchdog import StatementLimit
 
-__all__ = ["StateTable", "Row"]
+__all__ = ["StateTable"]
 
 BATCH = 1_000
 
+#: Attempts at a statement that another transaction got in the way of.
+ATTEMPTS = 4
 
-class Row(NamedTuple):
-    """A row as PostgreSQL returns it; ``payload`` is JSON text, ``None`` where it is deleted."""
-
-    payload: bytes | None
-    version: int
+#: The value is at fault: bad data, a constraint, or a trigger that refuses.
+_REFUSED = (pg.DataError, pg.IntegrityError, pg.RaiseException)
 
 
 class StateTable:
@@ -38,51 +41,103 @@ class StateTable:
         self._tally = tally
         self._name = f"{config.schema}.{TABLE}"
         self._sql = statements_for(config.schema)
+        self._timeout_s = config.db_timeout_ms / 1000
+        self._reads = Slots(config.max_db_reads)
         #: Whether the pool is the manager's own: opened at first use and closed with it.
         self.owns_pool = False
 
-    def read(self, trigger_id: str) -> Row | None:
-        """Return the row, a deleted one included, or ``None`` where there never was one."""
+    def read(self, trigger_ids: Sequence[str], *, settled: bool = False) -> dict[str, Row]:
+        """Return the rows that there are, deleted ones included.
+
+        ``settled`` waits until whoever is writing these rows right now has ended.
+        """
+        if not trigger_ids:
+            return {}
         self._tally.add("db_read")
-        rows = self._run("read the state", self._sql.read, (trigger_id,))
-        if not rows:
-            return None
-        text, version = rows[0]
-        return Row(None if text is None else text.encode(), version)
+        value: str | bytes = orjson.dumps(list(trigger_ids))
+        statement = self._sql.read_settled if settled else self._sql.read_many
+        if len(trigger_ids) == 1 and not settled:
+            statement, value = self._sql.read, trigger_ids[0]
+        if not self._reads.take(self._timeout_s):
+            raise DatabaseError(
+                "too many reads of PostgreSQL at once (STATE_CACHE_MAX_DB_READS): none of them "
+                f"ended within {self._timeout_s:g} s."
+            )
+        started = time.monotonic()
+        try:
+            rows = _rows(self._run("read the state", statement, (value,), repeatable=True))
+        finally:
+            self._reads.give_back()
+        self._tally.reads.note(time.monotonic() - started)
+        return rows
 
-    def write(self, trigger_id: str, encoded: bytes) -> Row:
-        """Store the state and return it as PostgreSQL holds it, with the version it got."""
-        self._tally.add("db_write")
-        rows = self._run("store the state", self._sql.write, (trigger_id, encoded.decode()))
-        version, text = rows[0]
-        return Row(text.encode(), version)
+    # What writes notes the keys as dirty in the same statement where it is told to ``mark`` them.
 
-    def delete(self, trigger_id: str) -> int | None:
-        """Mark the row deleted and return the version that did, ``None`` where there is no row."""
-        self._tally.add("db_write")
-        rows = self._run("delete the state", self._sql.delete, (trigger_id,))
-        return rows[0][0] if rows else None
+    def write(self, states: Mapping[str, bytes], *, mark: bool = False) -> dict[str, Row]:
+        """Store the states and return them as PostgreSQL holds them, with their versions."""
+        if not states:
+            return {}
+        if len(states) == 1:
+            ((trigger_id, encoded),) = states.items()
+            return self._write(self._sql.write, (trigger_id, encoded.decode()), mark)
+        members = (b"%b:%b" % (orjson.dumps(key), state) for key, state in states.items())
+        return self._write(self._sql.write_many, (b"{%b}" % b",".join(members),), mark)
 
-    def expire(self, retention_s: float) -> Iterator[dict[str, int]]:
-        """Mark states not updated for ``retention_s`` deleted; yield trigger_id → version."""
+    def replace(
+        self, trigger_id: str, encoded: bytes, version: int, *, mark: bool = False
+    ) -> Row | None:
+        """Store the state if the row's version is this one; ``None`` where it is another.
+
+        Version 0 is that of a state that does not exist.
+        """
+        state = encoded.decode()
+        if version:
+            rows = self._write(self._sql.replace, (state, trigger_id, version), mark)
+        else:
+            rows = self._write(self._sql.create, (trigger_id, state), mark)
+        return rows.get(trigger_id)
+
+    def delete(self, trigger_ids: Sequence[str], *, mark: bool = False) -> dict[str, Row]:
+        """Mark the rows deleted and return them; those that are not there are left out."""
+        if not trigger_ids:
+            return {}
+        return self._write(self._sql.delete, (orjson.dumps(list(trigger_ids)),), mark)
+
+    def expire(self, retention_s: float) -> Iterator[dict[str, Row]]:
+        """Mark states not updated for ``retention_s`` deleted, in batches."""
         after = ""
-        while True:
-            rows = self._run("expire states", self._sql.expire, (after, retention_s, BATCH))
-            if not rows:
-                return
-            yield dict(rows)
-            after = max(trigger_id for trigger_id, _version in rows)
+        while rows := self._run("expire", self._sql.expire, (after, retention_s, BATCH)):
+            yield _rows(rows)
+            after = rows[0][3]
 
     def purge(self, age_s: float) -> None:
         """Remove rows deleted more than ``age_s`` seconds ago."""
         after = ""
-        while rows := self._run("purge states", self._sql.purge, (after, age_s, BATCH)):
-            after = max(trigger_id for (trigger_id,) in rows)
+        while rows := self._run("purge", self._sql.purge, (after, age_s, BATCH)):
+            after = rows[0][0]
 
     def count(self) -> int:
         """Return the number of live states."""
         rows = self._run("count the states", self._sql.count, ())
         return int(rows[0][0])
+
+    def recent(self, limit: int) -> list[str]:
+        """Return ids of the states that were updated last."""
+        rows = self._run("list states", self._sql.recent, (limit,))
+        return [trigger_id for (trigger_id,) in rows]
+
+    def mark(self, versions: Mapping[str, int]) -> None:
+        """Note keys whose cache entry may be older than these versions."""
+        self._run("note dirty keys", self._sql.mark, (orjson.dumps(dict(versions)),))
+
+    def marked(self) -> dict[str, int]:
+        """Return noted keys, those first that have waited longest."""
+        return dict(self._run("read dirty keys", self._sql.marked, (BATCH,)))
+
+    def unmark(self, versions: Mapping[str, int]) -> None:
+        """Forget noted keys, unless they were noted anew at a higher version."""
+        if versions:
+            self._run("forget dirty keys", self._sql.unmark, (orjson.dumps(dict(versions)),))
 
     def open(self) -> None:
         """Open the pool if it is our own; an asynchronous one needs the running event loop."""
@@ -94,45 +149,83 @@ class StateTable:
         if self.owns_pool:
             self._pool.close()
 
-    def _run(
-        self, purpose: str, statement: bytes, values: tuple[object, ...]
-    ) -> list[tuple[Any, ...]]:
-        try:
-            self.open()
-            with self._pool.connection() as connection:
-                if connection.autocommit:
-                    return self._fetch(connection, statement, values)
-                # The pool's connections open transactions: BEGIN and COMMIT around one statement
-                # would cost two more round trips.
-                connection.set_autocommit(True)
-                try:
-                    return self._fetch(connection, statement, values)
-                finally:
-                    with contextlib.suppress(psycopg.Error):
-                        connection.set_autocommit(False)
-        except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
-            raise DatabaseError(
-                f"the table {self._name} is missing or of an older form: run "
-                "`statecache init-db`, or call init_db(database_url)."
-            ) from error
-        except pg.DataError as error:
-            raise InvalidState(
-                f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
-            ) from error
-        except PoolTimeout as error:
-            raise DatabaseError(
-                f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
-                "is the server up, is the pool large enough?"
-            ) from error
-        except psycopg.Error as error:
-            raise DatabaseError(
-                f"PostgreSQL could not {purpose} ({type(error).__name__}: {first_line(error)})."
-            ) from error
+    def _write(self, statement: bytes, values: tuple[object, ...], mark: bool) -> dict[str, Row]:
+        self._tally.add("db_write")
+        started = time.monotonic()
+        if mark:
+            statement = self._sql.marking(statement)
+        rows = _rows(self._run("store the state", statement, values))
+        self._tally.writes.note(time.monotonic() - started)
+        return rows
 
-    @staticmethod
-    def _fetch(
-        connection: psycopg.Connection[Any], statement: bytes, values: tuple[object, ...]
+    def _run(
+        self,
+        purpose: str,
+        statement: bytes,
+        values: tuple[object, ...],
+        *,
+        repeatable: bool = False,
     ) -> list[tuple[Any, ...]]:
-        with connection.cursor(row_factory=tuple_row) as cursor:
+        """Run one statement; repeat it where that cannot do anything twice.
+
+        That is the case after a deadlock, which undid it, and for a read over a connection that
+        turned out to be broken: after a restart of the server all those in the pool are.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._try(statement, values)
+            except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
+                raise DatabaseError(
+                    f"the table {self._name} is missing or of an older form: run "
+                    "`statecache init-db`, or call init_db(database_url)."
+                ) from error
+            except _REFUSED as error:
+                raise InvalidState(
+                    f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
+                ) from error
+            except PoolTimeout as error:
+                raise DatabaseError(
+                    f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
+                    "is the server up, is the pool large enough?"
+                ) from error
+            except psycopg.Error as error:
+                undone = isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
+                broken = repeatable and isinstance(error, psycopg.OperationalError)
+                if not (undone or broken) or attempt == ATTEMPTS - 1:
+                    raise DatabaseError(
+                        f"PostgreSQL could not {purpose} "
+                        f"({type(error).__name__}: {first_line(error)})."
+                    ) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        self.open()
+        with self._pool.connection() as connection:
+            if connection.autocommit:
+                return self._fetch(connection, statement, values)
+            # The pool's connections open transactions: BEGIN and COMMIT around one statement would
+            # cost two more round trips.
+            connection.set_autocommit(True)
+            try:
+                return self._fetch(connection, statement, values)
+            finally:
+                with contextlib.suppress(psycopg.Error):
+                    connection.set_autocommit(False)
+
+    def _fetch(
+        self,
+        connection: psycopg.Connection[Any],
+        statement: bytes,
+        values: tuple[object, ...],
+    ) -> list[tuple[Any, ...]]:
+        with (
+            StatementLimit(connection, self._timeout_s),
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             cursor.execute(statement, values)
-            return cursor.fetchall()
+            return cursor.fetchall() if cursor.description else []
+
+
+def _rows(rows: list[tuple[Any, ...]]) -> dict[str, Row]:
+    """Return trigger_id → row for tuples that begin with (trigger_id, version, text)."""
+    return {row[0]: Row(None if row[2] is None else row[2].encode(), row[1]) for row in rows}

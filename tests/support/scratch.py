@@ -11,6 +11,7 @@ import redis
 from psycopg import sql
 
 from statecache import CacheConfig
+from statecache.entry import parse_entry
 from support.managers import open_manager
 
 
@@ -58,9 +59,11 @@ class Scratch:
         cursor = self.database.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 
-    def entry(self, trigger_id: str) -> bytes | None:
+    def entry(self, trigger_id: str) -> tuple[int, bytes] | None:
+        """Return what the cache holds: the version, then kind and payload."""
         found: bytes | None = self.cache.get(self.prefix + trigger_id)
-        return found
+        entry = parse_entry(found or b"")
+        return None if entry is None else (entry.version, entry.kind + entry.payload)
 
     def version(self, trigger_id: str) -> int:
         return int(self.sql("SELECT version FROM {t} WHERE trigger_id = %s", trigger_id)[0][0])

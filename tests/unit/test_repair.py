@@ -29,12 +29,16 @@ def test_a_newer_failure_wins() -> None:
     assert "a" in keys
 
 
-def test_an_unknown_outcome_only_ends_with_time() -> None:
+def test_an_unknown_outcome_ends_with_time_or_when_it_is_settled() -> None:
     clock = Clock()
     keys = Unrepaired(60, clock=clock)
     keys.add("a")
+    keys.add("a", 3)
     keys.repaired("a", 10**12)
     assert "a" in keys
+    keys.settle("a", keys.some(10)["a"])
+    assert "a" not in keys
+    keys.add("a")
     clock.now = 61
     assert "a" not in keys
     assert len(keys) == 0
@@ -60,4 +64,26 @@ def test_expired_marks_make_room() -> None:
     clock.now = 61
     keys.add("d", 1)
     assert "d" in keys
+    assert "a" not in keys
+
+
+def test_what_was_marked_anew_is_not_settled() -> None:
+    keys = Unrepaired(60, clock=Clock())
+    keys.add("a", 1)
+    marks = keys.some(10)
+    keys.add("a", 2)
+    keys.settle("a", marks["a"])
+    assert "a" in keys
+
+
+def test_all_keys_are_settled_unless_they_came_anew() -> None:
+    clock = Clock()
+    keys = Unrepaired(60, clock=clock)
+    keys.add_all()
+    until = keys.all_until
+    clock.now = 1
+    keys.add_all()
+    keys.settle_all(until)
+    assert "a" in keys
+    keys.settle_all(keys.all_until)
     assert "a" not in keys

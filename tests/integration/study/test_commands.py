@@ -133,7 +133,7 @@ def test_init_db_makes_the_table_twice(scratch: Scratch) -> None:
         for _ in range(2):
             done = run("init-db", "--schema", schema, DATABASE_URL=scratch.database_url)
             assert done.returncode == 0, done.stderr
-            assert f"{schema}.trigger_state is at version 1" in done.stdout
+            assert f"{schema}.trigger_state is at version 2" in done.stdout
     finally:
         scratch.database.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 

@@ -1,0 +1,84 @@
+"""Exchanges with Redis, one at a time on a connection."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import hiredis
+import redis.exceptions
+
+from statecache.redis_connections import AsyncRedis, async_connector, async_exchange
+
+__all__ = ["AsyncLink"]
+
+#: Connections kept for the next caller; a burst may use more.
+MAX_IDLE = 64
+
+
+class AsyncLink:
+    """Sends commands over connections of its own.
+
+    A connection whose reply was not read to its end is never used again: the next caller would
+    get it as its own.
+    """
+
+    def __init__(self, client: AsyncRedis | None, timeout_s: float) -> None:
+        self._connect = async_connector(client, timeout_s)
+        self._idle: list[Any] = []
+        self._pid = os.getpid()
+
+    async def call(self, seconds: float, *command: Any) -> Any:
+        """Return the reply to a command (bytes stay bytes) within that many seconds.
+
+        Raises what redis-py raises. A connection that was found closed, after a restart of the
+        server, say, is replaced at once: commands are repeatable, since versions order them.
+        """
+        packed = hiredis.pack_command(command)
+        connection = self._idle_connection()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, packed, seconds)
+            except (redis.exceptions.ConnectionError, OSError) as error:
+                if isinstance(error, TimeoutError | redis.exceptions.TimeoutError):
+                    raise
+                await self._drop_idle()  # the others fare no better
+        return await self._exchange(self._connect(), packed, seconds)
+
+    def connect(self) -> Any:
+        """Return a connection for other uses, not connected yet; it is the caller's to close."""
+        return self._connect()
+
+    async def aclose(self) -> None:
+        """Close the idle connections; those in use are closed when their exchange ends."""
+        await self._drop_idle()
+
+    async def _exchange(self, connection: Any, packed: bytes, seconds: float) -> Any:
+        try:
+            reply = await async_exchange(connection, packed, seconds)
+        except redis.exceptions.ResponseError:
+            await self._keep(connection)
+            raise
+        except BaseException:
+            await connection.disconnect()
+            raise
+        await self._keep(connection)
+        return reply
+
+    def _idle_connection(self) -> Any:
+        if self._pid != os.getpid():  # a forked child must not share its parent's sockets
+            self._pid, self._idle = os.getpid(), []
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    async def _keep(self, connection: Any) -> None:
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            await connection.disconnect()
+
+    async def _drop_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().disconnect()

@@ -1,0 +1,95 @@
+"""Hears what other processes changed, for the in-process tier."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import hiredis
+
+from statecache._acompat import AsyncBackground
+from statecache._async.link import AsyncLink
+from statecache.memory import MemoryTier
+from statecache.redis_connections import async_exchange, async_next_reply
+
+__all__ = ["AsyncListener"]
+
+log = logging.getLogger("statecache")
+
+#: How often the connection proves that it is alive, in seconds: a silent one is not "lost".
+PING_S = 0.25
+#: How long the tier is trusted after an answered ping was sent, in seconds: the bound on how long
+#: a change can go unnoticed.
+TRUST_S = 1.0
+#: Pause before connecting again, in seconds.
+RETRY_S = 0.1
+
+
+def _pack(*command: bytes) -> bytes:
+    return bytes(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub: one word only
+
+
+_PING = _pack(b"PING")
+
+
+class AsyncListener:
+    """Subscribes to the channel of changes, and says how long the tier can be trusted.
+
+    What was published before a ping was sent has arrived when its answer has: the order of replies
+    on one connection is kept.
+    """
+
+    def __init__(self, link: AsyncLink, channel: str, memory: MemoryTier) -> None:
+        self._link = link
+        self._subscribe = _pack(b"SUBSCRIBE", channel.encode())
+        self._memory = memory
+        self._background = AsyncBackground("statecache-listener", self._run)
+
+    def start(self) -> None:
+        """Listen, unless this does already; after a fork the child calls it anew."""
+        self._background.start()
+
+    async def aclose(self) -> None:
+        """Stop listening; the tier is not to be trusted afterwards."""
+        await self._background.aclose()
+        self._memory.clear()
+
+    async def _run(self) -> None:
+        while self._background.goes_on:
+            self._memory.clear()
+            connection = self._link.connect()
+            try:
+                await async_exchange(connection, self._subscribe, TRUST_S)
+                await self._listen(connection)
+            except Exception as error:  # whatever ails the cache: the tier is bypassed meanwhile
+                log.debug("no changes are heard: %s: %s", type(error).__name__, error)
+            finally:
+                self._memory.clear()
+                await connection.disconnect()
+            await self._background.pause(RETRY_S)
+
+    async def _listen(self, connection: Any) -> None:
+        pinged: float | None = None
+        next_ping = 0.0
+        while self._background.goes_on:
+            now = time.monotonic()
+            if pinged is not None and now > pinged + TRUST_S:
+                return  # it is silent
+            if pinged is None and now >= next_ping:
+                await connection.send_packed_command((_PING,), check_health=False)
+                pinged, next_ping = now, now + PING_S
+            reply = await async_next_reply(connection, PING_S)
+            if reply is None:
+                continue
+            if reply[0] == b"message":
+                self._memory.changed(_parse(reply[2]))
+            elif reply[0] == b"pong" and pinged is not None:
+                self._memory.trust(pinged + TRUST_S)
+                pinged = None
+
+
+def _parse(message: bytes) -> dict[str, int]:
+    """Return trigger_id → version; see lua/put.lua for the form."""
+    changes = message.split(b"\0")
+    return {change[16:].decode(errors="replace"): int(change[:16], 16) for change in changes}

@@ -1,0 +1,83 @@
+"""Comparing the cache with PostgreSQL, and filling it beforehand."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from statecache._acompat import async_sleep
+from statecache._async.cache import AsyncStateCache
+from statecache._async.table import AsyncStateTable
+from statecache.lookup import NOTHING, Lookup, Put, Row
+from statecache.verification import Difference, Verification
+
+__all__ = ["verify", "warm"]
+
+BATCH = 256
+
+#: A write that is under way may be committed and not yet put: what differs is looked at again.
+SECOND_LOOK_S = 0.2
+
+
+async def warm(
+    table: AsyncStateTable, cache: AsyncStateCache, limit: int, ids: list[str] | None
+) -> int:
+    """Put states into the cache; return how many it took."""
+    if ids is None:
+        ids = await table.recent(limit)
+    taken, left = 0, iter(ids)
+    while batch := list(islice(left, BATCH)):
+        moment = await cache.moment()
+        if moment is None:
+            break
+        rows = await table.read(batch)
+        live = {key: row for key, row in rows.items() if row.payload is not None}
+        outcomes = await cache.fill(live, moment, cache.timeout_s)
+        taken += sum(outcome is Put.STORED for outcome in outcomes.values())
+    return taken
+
+
+async def verify(table: AsyncStateTable, cache: AsyncStateCache, sample: int) -> Verification:
+    """Compare cached states with PostgreSQL."""
+    checked, differences, complete = 0, [], True
+    async for names in cache.scan(anywhere=True):
+        if names is None:
+            complete = False
+            break
+        count, suspects = await _compare(table, cache, names[: sample - checked])
+        checked += count
+        if suspects:
+            await async_sleep(SECOND_LOOK_S)
+            _count, again = await _compare(table, cache, list(suspects))
+            # What was ahead at the first look may only have been written right then.
+            differences += [
+                found
+                for name, found in again.items()
+                if found.kind != "ahead" or found.cached_version == suspects[name].cached_version
+            ]
+        if checked >= sample:
+            break
+    return Verification(checked, differences, complete)
+
+
+async def _compare(
+    table: AsyncStateTable, cache: AsyncStateCache, names: list[str]
+) -> tuple[int, dict[str, Difference]]:
+    """Return how many are cached, and which of them differ."""
+    if not names:
+        return 0, {}
+    # PostgreSQL first: what the cache says later may not be older.
+    rows = await table.read(names)
+    lookups = await cache.get_many(names)
+    cached = {name: found for name, found in lookups.items() if found.payload is not None}
+    return len(cached), {
+        name: Difference(name, found.version, rows[name].version if name in rows else 0)
+        for name, found in cached.items()
+        if not _agree(found, rows.get(name))
+    }
+
+
+def _agree(found: Lookup, row: Row | None) -> bool:
+    payload = None if found.payload == NOTHING else found.payload
+    if row is None:
+        return payload is None
+    return found.version == row.version and payload == row.payload

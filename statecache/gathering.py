@@ -1,0 +1,206 @@
+"""Gathers concurrent calls into calls of a batch function, without delaying any.
+
+For asyncio only. What callers ask for in one turn of the event loop, and while a batch is under
+way, makes up the next batch. Nobody waits for others to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from statecache.errors import ConfigError, InvalidState
+from statecache.stats import Tally
+
+__all__ = ["GatheredReads", "GatheredWrites", "async_gatherers", "gatherers"]
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+#: Keys in a batch at most, and bytes of what is written.
+MAX_KEYS = 512
+MAX_BYTES = 4 << 20
+
+#: Batches of reads under way at a time: one that waits for PostgreSQL must not hold up hits.
+READ_LANES = 2
+
+ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
+WriteMany: TypeAlias = Callable[[dict[str, bytes | None]], Awaitable[dict[str, T]]]
+
+
+class GatheredReads(Generic[T]):
+    """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares."""
+
+    def __init__(self, read_many: ReadMany[T]) -> None:
+        self._read_many = read_many
+        self._waiting: dict[str, list[asyncio.Future[T]]] = {}
+        self._lanes = _Lanes(READ_LANES, self._next)
+
+    def call(self, key: str) -> asyncio.Future[T]:
+        """Return what will be the outcome for the key."""
+        loop = asyncio.get_running_loop()
+        # Everybody gets a future of their own: a caller who is cancelled cancels it.
+        future: asyncio.Future[T] = loop.create_future()
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._waiting[key] = [future]
+            self._lanes.offer(loop)
+        else:
+            waiting.append(future)
+        return future
+
+    def _next(self) -> Awaitable[None] | None:
+        if not self._waiting:
+            return None
+        batch = self._waiting
+        if len(batch) > MAX_KEYS:
+            batch = {key: self._waiting.pop(key) for key in list(batch)[:MAX_KEYS]}
+        else:
+            self._waiting = {}
+        return self._run(batch)
+
+    async def _run(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
+        try:
+            outcomes = await self._read_many(list(batch))
+        except BaseException as error:
+            for futures in batch.values():
+                _fail(futures, error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for key, futures in batch.items():
+            _answer(futures, outcomes[key])
+
+
+class GatheredWrites(Generic[T]):
+    """Calls ``write_many`` for what callers write one by one (``None`` deletes), in order per key.
+
+    Of several writes to a key that meet in one batch, the last one counts; each caller is answered
+    when it is committed. A refused state is its own caller's error, all else every caller's.
+    """
+
+    def __init__(self, write_many: WriteMany[T], tally: Tally) -> None:
+        self._write_many = write_many
+        self._tally = tally
+        self._waiting: dict[str, _Write[T]] = {}
+        self._bytes = 0
+        # One batch at a time: the next one may write the same keys.
+        self._lanes = _Lanes(1, self._next)
+
+    def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
+        """Return what will be the outcome of this write."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        write = self._waiting.get(key)
+        if write is None:
+            self._waiting[key] = _Write(encoded, [future])
+        else:
+            write.encoded = encoded
+            write.futures.append(future)
+            self._tally.add("write_absorbed")
+        self._lanes.offer(loop)
+        return future
+
+    def _next(self) -> Awaitable[None] | None:
+        if not self._waiting:
+            return None
+        batch: dict[str, _Write[T]] = {}
+        size = 0
+        for key in list(self._waiting):
+            if len(batch) == MAX_KEYS or size > MAX_BYTES:
+                break
+            batch[key] = write = self._waiting.pop(key)
+            size += len(write.encoded or b"")
+        return self._run(batch)
+
+    async def _run(self, batch: dict[str, _Write[T]]) -> None:
+        try:
+            outcomes = await self._write_many({key: write.encoded for key, write in batch.items()})
+        except InvalidState as error:
+            if len(batch) == 1:
+                _fail(next(iter(batch.values())).futures, error)
+                return
+            keys = list(batch)
+            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                await self._run({key: batch[key] for key in half})
+            return
+        except BaseException as error:
+            for write in batch.values():
+                _fail(write.futures, error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for key, write in batch.items():
+            _answer(write.futures, outcomes[key])
+
+
+class _Write(Generic[T]):
+    __slots__ = ("encoded", "futures")
+
+    def __init__(self, encoded: bytes | None, futures: list[asyncio.Future[T]]) -> None:
+        self.encoded = encoded
+        self.futures = futures
+
+
+class _Lanes:
+    """Runs batches, so many at a time; what is offered in one turn of the loop is one batch."""
+
+    def __init__(self, count: int, take: Callable[[], Awaitable[None] | None]) -> None:
+        self._free = count
+        self._take = take
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def offer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take a batch at the end of this turn of the loop, or when a lane is free."""
+        if self._free and not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch = self._take()
+        if batch is not None:
+            self._free -= 1
+            task = loop.create_task(self._drive(loop, batch))
+            self._tasks.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
+
+    async def _drive(self, loop: asyncio.AbstractEventLoop, batch: Awaitable[None]) -> None:
+        try:
+            await batch
+        finally:
+            self._free += 1
+            self.offer(loop)
+
+
+def _answer(futures: list[asyncio.Future[T]], outcome: T) -> None:
+    for future in futures:
+        if not future.done():  # its caller was cancelled
+            future.set_result(outcome)
+
+
+def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if isinstance(error, Exception):
+            future.set_exception(error)
+        else:
+            future.cancel()
+
+
+def async_gatherers(
+    read_many: ReadMany[T], write_many: WriteMany[V], tally: Tally
+) -> tuple[GatheredReads[T], GatheredWrites[V]]:
+    """Return what gathers the calls of an asynchronous manager."""
+    return GatheredReads(read_many), GatheredWrites(write_many, tally)
+
+
+def gatherers(_read_many: object, _write_many: object, _tally: Tally) -> tuple[Any, Any]:
+    """Refuse: threads have no turns of an event loop to gather in."""
+    raise ConfigError(
+        "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "
+        "AsyncStateManager or AsyncCachedStateManager."
+    )

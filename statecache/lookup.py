@@ -1,0 +1,64 @@
+"""What the table and the cache say: plain values that pass between the modules."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NamedTuple
+
+__all__ = ["NOTHING", "Found", "Lookup", "Moment", "Put", "Row"]
+
+#: The payload of "there is no such state": JSON's null, which no state is.
+NOTHING: Final = b"null"
+
+
+class Row(NamedTuple):
+    """A row as PostgreSQL returns it; ``payload`` is JSON text, ``None`` where there is no state.
+
+    Version 0 stands for a row that never was.
+    """
+
+    payload: bytes | None
+    version: int
+
+
+class Lookup(NamedTuple):
+    """What the cache said: the payload of a hit, or else the reason of a miss."""
+
+    payload: bytes | None = None
+    reason: str = ""
+    #: Of the entry that was met, 0 for none; a fence's, too.
+    version: int = 0
+
+
+class Found(NamedTuple):
+    """What a load found; ``outcome`` and ``armed`` are for the observer (``Access``)."""
+
+    payload: bytes | None
+    outcome: str
+    armed: float | None = None
+
+
+class Moment(NamedTuple):
+    """An instant before a read of the database, as the cache knows it."""
+
+    #: Seconds of the local monotonic clock.
+    at: float
+    #: Lost with the cache's contents: a cache that was emptied takes nothing read before.
+    epoch: bytes
+
+
+class Put(enum.Enum):
+    """What became of an entry that was to be put."""
+
+    STORED = 1
+    #: The cache holds something newer, or a fence that this entry may not pass.
+    SUPERSEDED = 0
+    #: It came after its deadline.
+    LATE = -1
+    #: The cache did not take it, or nobody knows.
+    FAILED = -2
+
+    @property
+    def settled(self) -> bool:
+        """Whether the cache certainly holds this version or a newer one, or sends readers on."""
+        return self is Put.STORED or self is Put.SUPERSEDED

@@ -1,0 +1,105 @@
+"""States that the process keeps itself, as encoded bytes: callers never share an object.
+
+The tier is right because it is told of changes, and useful only while it is: a listener
+(``_async/listener.py``) hands it what other processes published, says how long it can be trusted,
+and clears it when messages may have been lost. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+__all__ = ["MemoryTier"]
+
+#: Changes that are remembered for the sake of loads under way.
+RECENT = 8_192
+
+
+class MemoryTier:
+    """A bounded map of trigger_id → (payload, version), least recently used out first.
+
+    Safe from any thread. A load that began before a change was heard of must not store what the
+    change made outdated: it notes ``changes`` before it asks anybody, and hands it in with what it
+    stores.
+    """
+
+    def __init__(
+        self, limit: int, ttl_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._states: OrderedDict[str, tuple[bytes, int, float]] = OrderedDict()
+        #: trigger_id → (number of the change, version), oldest first.
+        self._recent: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        #: Loads that began before this change know too little to store anything.
+        self._known_since = 0
+        self._trusted_until = 0.0
+        #: How many changes were heard of.
+        self.changes = 0
+
+    def get(self, trigger_id: str) -> bytes | None:
+        """Return the payload, or ``None`` where it has to be asked for."""
+        state = self._states.get(trigger_id)
+        if state is None:
+            return None
+        now = self._clock()
+        if now >= state[2] or now >= self._trusted_until:
+            return None
+        try:
+            self._states.move_to_end(trigger_id)
+        except KeyError:  # another thread has just dropped it
+            return None
+        return state[0]
+
+    def store(self, trigger_id: str, version: int, payload: bytes, since: int) -> None:
+        """Keep a state that was asked for when ``changes`` was ``since``."""
+        if self._clock() >= self._trusted_until:
+            return
+        with self._lock:
+            change = self._recent.get(trigger_id)
+            if since < self._known_since or (
+                change is not None and change[0] > since and change[1] > version
+            ):
+                return
+            held = self._states.get(trigger_id)
+            if held is not None and held[1] > version:
+                return
+            self._states[trigger_id] = (payload, version, self._clock() + self._ttl_s)
+            self._states.move_to_end(trigger_id)
+            if len(self._states) > self._limit:
+                self._states.popitem(last=False)
+
+    def changed(self, versions: Mapping[str, int]) -> None:
+        """Drop states that are older than these versions, and remember that they are."""
+        with self._lock:
+            self.changes += 1
+            for trigger_id, version in versions.items():
+                held = self._states.get(trigger_id)
+                if held is not None and held[1] < version:
+                    del self._states[trigger_id]
+                self._recent.pop(trigger_id, None)
+                self._recent[trigger_id] = (self.changes, version)
+            while len(self._recent) > RECENT:
+                _id, (number, _version) = self._recent.popitem(last=False)
+                self._known_since = number
+
+    def trust(self, until: float) -> None:
+        """Hear that no change was missed so far, and that this holds until then (monotonic s)."""
+        self._trusted_until = until
+
+    def clear(self) -> None:
+        """Drop everything: changes may have been missed."""
+        with self._lock:
+            self._trusted_until = 0.0
+            self._states.clear()
+            self._recent.clear()
+            self.changes += 1
+            self._known_since = self.changes
+
+    def __len__(self) -> int:
+        return len(self._states)

@@ -1,0 +1,145 @@
+"""Connections to Redis that fail fast, in twins: how to make one, and how to use it.
+
+They take address, credentials and TLS from a client. Its other settings stay behind: a client's
+defaults may hold a call for a minute (10 retries of 5 s), decode bytes, or turn the 101st caller
+away. ``tools/async_to_sync.py`` turns the names with ``Async`` or ``async_`` into their twins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import redis
+import redis.asyncio
+import redis.asyncio.connection
+import redis.asyncio.retry
+import redis.backoff
+import redis.connection
+import redis.retry
+from redis.maint_notifications import MaintNotificationsConfig
+
+from statecache.errors import ConfigError
+
+__all__ = [
+    "AsyncRedis",
+    "Redis",
+    "async_connector",
+    "async_exchange",
+    "async_next_reply",
+    "connector",
+    "exchange",
+    "next_reply",
+]
+
+AsyncRedis: TypeAlias = redis.asyncio.Redis
+Redis: TypeAlias = redis.Redis
+
+#: What is the client's; all else (its retries, decoding, health checks) is ours.
+_TAKEN = frozenset(
+    {
+        "client_name",
+        "credential_provider",
+        "db",
+        "host",
+        "password",
+        "path",
+        "port",
+        "socket_keepalive",
+        "socket_keepalive_options",
+        "socket_type",
+        "username",
+    }
+)
+
+
+def async_connector(client: AsyncRedis | None, _timeout_s: float) -> Callable[[], Any]:
+    """Return what makes connections as the client's are made; see ``connector``."""
+    if not isinstance(client, AsyncRedis):
+        raise _wrong_client(client, "redis.asyncio.Redis")
+    kind = _plain_kind(client, redis.asyncio.connection)
+    # One limit covers all of an exchange; limits inside it would only cost time.
+    settings = _settings(client) | {
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+    }
+    return lambda: kind(**settings)
+
+
+def connector(client: Redis | None, timeout_s: float) -> Callable[[], Any]:
+    """Return what makes connections as the client's are made; they are not connected yet.
+
+    Raises ``ConfigError`` where it is no client of this kind, or not of one server.
+    """
+    if not isinstance(client, Redis):
+        raise _wrong_client(client, "redis.Redis")
+    kind = _plain_kind(client, redis.connection)
+    settings = _settings(client) | {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+    }
+    return lambda: kind(**settings)
+
+
+async def async_exchange(connection: Any, command: bytes, seconds: float) -> Any:
+    """Send a packed command and return its reply within the time, connecting if need be."""
+    async with asyncio.timeout(seconds):
+        await connection.send_packed_command((command,), check_health=False)
+        return await connection.read_response(disable_decoding=True)
+
+
+def exchange(connection: Any, command: bytes, seconds: float) -> Any:
+    """Send a packed command and return its reply, each read from the socket within the time."""
+    connection.send_packed_command((command,), check_health=False)
+    return connection.read_response(disable_decoding=True, timeout=seconds)
+
+
+async def async_next_reply(connection: Any, seconds: float) -> Any:
+    """Return what the server sends next, ``None`` where nothing comes within the time."""
+    return await connection.read_response(
+        disable_decoding=True, timeout=seconds, disconnect_on_error=False
+    )
+
+
+def next_reply(connection: Any, seconds: float) -> Any:
+    """Return what the server sends next, ``None`` where nothing comes within the time."""
+    try:
+        return connection.read_response(
+            disable_decoding=True, timeout=seconds, disconnect_on_error=False
+        )
+    except redis.exceptions.TimeoutError:
+        return None
+
+
+def _wrong_client(client: object, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"the cache client is of type {type(client).__name__}: pass a {wanted}, "
+        "or set enabled=False."
+    )
+
+
+def _plain_kind(client: AsyncRedis | Redis, module: Any) -> Any:
+    """Refuse a client whose connections need more than an address, such as Sentinel's."""
+    plain = (module.Connection, module.SSLConnection, module.UnixDomainSocketConnection)
+    found = client.connection_pool.connection_class
+    if found not in plain:
+        raise ConfigError(
+            f"the cache client connects by {found.__name__}, which is not supported yet: pass a "
+            "client of one server."
+        )
+    return found
+
+
+def _settings(client: AsyncRedis | Redis) -> dict[str, Any]:
+    taken = {
+        name: value
+        for name, value in client.connection_pool.connection_kwargs.items()
+        if name in _TAKEN or name.startswith("ssl")
+    }
+    return taken | {
+        "protocol": 2,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }

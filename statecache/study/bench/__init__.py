@@ -1,0 +1,1 @@
+"""The benchmarks of the managers: ``statecache study bench``, ``make bench``."""

@@ -1,0 +1,285 @@
+"""80 % reads, 20 % writes under concurrent callers: what each mechanism adds."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from statecache import AsyncStateManager, CacheConfig
+from statecache.study.bench.cells import Cell, Subject, measure_cell, tidy
+from statecache.study.bench.foreign import Foreign, running_foreign
+from statecache.study.bench.load import Plan, Spread, make_plan, popular_ids, run_mix
+from statecache.study.bench.opening import Opening
+from statecache.study.bench.rows import (
+    AT_LEAST,
+    AT_MOST,
+    Findings,
+    Goal,
+    Row,
+    paired_row,
+    variant_line,
+)
+from statecache.study.bench.stage import Stage, trigger_ids
+from statecache.study.bench.timing import Round, interleave, median
+from statecache.study.workspace import Workspace
+
+__all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]
+
+WRITE_SHARE = 0.2
+#: Ids that the second process writes to, from the most popular to rare ones.
+FOREIGN_IDS = 32
+SPREADS: tuple[Spread, ...] = ("zipf", "uniform")
+#: Callers → throughput that is wanted, as a multiple of the manager without a cache.
+WANTED = {32: 7.0, 100: 10.0, 256: 13.0}
+#: Callers at which PostgreSQL's statements and CPU time are judged.
+COUNTED_AT = 32
+NOISE = "none again"
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanisms:
+    """Which of the mechanisms a variant uses."""
+
+    gather: bool = False
+    redis: bool = False
+    memory: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the variant, also in its schema's name."""
+        used = [name for name in ("gather", "redis", "memory") if getattr(self, name)]
+        return "_".join(used) or "none"
+
+    def changes(self, items: int) -> dict[str, Any]:
+        """Return the settings that turn them on; ``items`` is how many states there are."""
+        changes: dict[str, Any] = {}
+        if self.gather:
+            changes["gather"] = True
+        if self.memory:
+            changes["memory_items"] = 2 * items
+        return changes
+
+
+#: All that there are: without Redis nothing would keep the in-process tier coherent.
+_KNOWN = {field.name for field in dataclasses.fields(CacheConfig)}
+FACTORIAL = tuple(
+    Mechanisms(gather, redis, memory)
+    for redis, memory, gather in itertools.product((False, True), repeat=3)
+    if redis or not memory
+    if (not gather or "gather" in _KNOWN) and (not memory or "memory_items" in _KNOWN)
+)
+NONE, ALL = Mechanisms(), FACTORIAL[-1]
+
+
+async def measure_mixes(stage: Stage) -> Findings:
+    """Measure the factorial of mechanisms for every number of callers and spread of keys."""
+    rows: list[Row] = []
+    tables: dict[str, list[dict[str, Any]]] = {}
+    ids = trigger_ids(stage.effort.ids)
+    settings = list(itertools.product(stage.effort.callers, SPREADS))
+    with ExitStack() as stack:
+        workspace = stack.enter_context(
+            stage.workspace([variant.name for variant in FACTORIAL], ids)
+        )
+        plans = {spread: make_plan(ids, spread, WRITE_SHARE, stage.seed) for spread in SPREADS}
+        foreign = stack.enter_context(
+            running_foreign(
+                stage.servers,
+                {one.name: (stage.config(workspace, one.name), one.redis) for one in FACTORIAL},
+                popular_ids(plans["zipf"], FOREIGN_IDS),
+            )
+        )
+        for callers in stage.effort.callers:
+            size, sweep = await best_pool_size(stage, workspace, _mix_of(plans["zipf"], callers))
+            tables[f"pool sizes without a cache, {callers} callers"] = sweep
+            async with Opening(stage.servers) as opening:
+                subjects = await _open_subjects(stage, workspace, opening, size)
+                for spread in SPREADS:
+                    rounds = _rounds(stage, subjects, foreign, plans[spread], callers)
+                    part = stage.part(settings.index((callers, spread)), len(settings))
+                    cells = await interleave(
+                        rounds,
+                        pairs=stage.effort.mix_pairs,
+                        seed=stage.seed + callers,
+                        on_turn=part.progress,
+                    )
+                    opening.check()
+                    rows += _rows(cells, spread, callers, size)
+                    tables[f"80/20, {spread} keys, {callers} callers"] = _table(cells)
+    return Findings(rows, tables)
+
+
+async def best_pool_size(
+    stage: Stage,
+    workspace: Workspace,
+    work: Callable[[AsyncStateManager, float], Awaitable[float]],
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return the pool size at which the manager without a cache does most, and what each did.
+
+    ``work`` is given a manager and seconds, and returns its throughput.
+    """
+    async with Opening(stage.servers) as opening:
+        config = stage.config(workspace, NONE.name)
+        managers = {
+            size: await opening.async_manager(await opening.async_pool(size), config)
+            for size in stage.effort.pool_sizes
+        }
+
+        async def run(manager: AsyncStateManager) -> float:
+            rate = await work(manager, stage.effort.run_s / 2)
+            tidy(stage.servers, config.schema)
+            return rate
+
+        measured = await interleave(
+            {str(size): partial(run, manager) for size, manager in managers.items()},
+            pairs=max(2, stage.effort.mix_pairs // 2),
+            seed=stage.seed,
+        )
+    rates = {int(size): median(values) for size, values in measured.items()}
+    table = [{"connections": size, "a second": round(rate)} for size, rate in rates.items()]
+    return max(rates, key=lambda size: rates[size]), table
+
+
+def _mix_of(plan: Plan, callers: int) -> Callable[[AsyncStateManager, float], Awaitable[float]]:
+    numbers = itertools.count(1 << 50)
+
+    async def work(manager: AsyncStateManager, seconds: float) -> float:
+        run = await run_mix(
+            manager, plan, callers=callers, seconds=seconds, numbers=numbers, offset=0
+        )
+        return run.throughput
+
+    return work
+
+
+async def _open_subjects(
+    stage: Stage, workspace: Workspace, opening: Opening, size: int
+) -> dict[str, Subject]:
+    """Open a manager a variant, all on one pool, and load every state once."""
+    pool = await opening.async_pool(size)
+    ids = trigger_ids(stage.effort.ids)
+    subjects = {}
+    for variant in FACTORIAL:
+        config = stage.config(workspace, variant.name, **variant.changes(len(ids)))
+        open_one = opening.async_cached if variant.redis else opening.async_manager
+        manager = await open_one(pool, config)
+        for start in range(0, len(ids), 100):
+            await asyncio.gather(*map(manager.load_state, ids[start : start + 100]))
+        subjects[variant.name] = Subject(manager, config.schema, variant.name)
+    # A run against itself tells what differences mean nothing.
+    return subjects | {NOISE: subjects[NONE.name]}
+
+
+def _rounds(
+    stage: Stage, subjects: Mapping[str, Subject], foreign: Foreign, plan: Plan, callers: int
+) -> dict[str, Round[Cell]]:
+    def round_of(subject: Subject) -> Round[Cell]:
+        return lambda: measure_cell(
+            stage.servers,
+            subject,
+            plan,
+            callers=callers,
+            seconds=stage.effort.run_s,
+            foreign=foreign,
+        )
+
+    return {name: round_of(subject) for name, subject in subjects.items()}
+
+
+def _rows(
+    cells: Mapping[str, Sequence[Cell]], spread: Spread, callers: int, size: int
+) -> list[Row]:
+    baseline = f"AsyncStateManager, {size} connections (its best)"
+    where = f"80/20, {spread}, {callers} callers"
+    judged = spread == "zipf"
+
+    def row(
+        name: str,
+        what: str,
+        figure: str,
+        goal: Goal | None = None,
+        pair: tuple[Mechanisms | str, Mechanisms] = (ALL, NONE),
+        **options: Any,
+    ) -> Row:
+        ours, theirs = (one if isinstance(one, str) else one.name for one in pair)
+        both = (
+            [float(getattr(cell, figure)) for cell in cells[ours]],
+            [float(getattr(cell, figure)) for cell in cells[theirs]],
+        )
+        against = baseline if theirs == NONE.name else theirs.replace("_", " + ")
+        return paired_row(
+            f"mix_{spread}_{callers}_{name}",
+            f"{where}: {what}",
+            against,
+            both,
+            goal=goal if judged else None,
+            **options,
+        )
+
+    wanted = WANTED.get(callers)
+    rate: dict[str, Any] = {"unit": "ops/s"}
+    rows = [
+        row(
+            "throughput",
+            "throughput of all mechanisms",
+            "throughput",
+            Goal(AT_LEAST, wanted) if wanted else None,
+            **rate,
+        ),
+        row("p99", "p99 of all", "p99_s", Goal(AT_MOST, 1.0), scale=1e3, unit="ms"),
+    ]
+    if callers == COUNTED_AT:
+        counted = (
+            ("statements", "PostgreSQL statements an operation", 0.1, 1.0, ""),
+            ("backend_cpu", "backend CPU an operation", 0.3, 1e6, "µs"),
+        )
+        figures = ("statements_per_op", "backend_s_per_op")
+        rows += [
+            row(name, what, figure, Goal(AT_MOST, most), scale=scale, unit=unit)
+            for (name, what, most, scale, unit), figure in zip(counted, figures, strict=True)
+            if not any(getattr(cell, figure) != getattr(cell, figure) for cell in cells[NONE.name])
+        ]
+    gather = Mechanisms(gather=True)
+    gather_redis = Mechanisms(gather=True, redis=True)
+    shares: tuple[tuple[str, str, tuple[Mechanisms | str, Mechanisms]], ...] = (
+        ("gathering", "what gathering adds", (gather, NONE)),
+        ("redis_alone", "what Redis adds", (Mechanisms(redis=True), NONE)),
+        ("redis_gathering", "what Redis adds to gathering", (gather_redis, gather)),
+        ("cache_gathering", "what Redis and the in-process tier add", (ALL, gather)),
+        ("memory_gathering", "what the in-process tier adds", (ALL, gather_redis)),
+        ("noise", "noise: the baseline against itself", (NOISE, NONE)),
+    )
+    return rows + [
+        row(name, what, "throughput", None, pair, **rate)
+        for name, what, pair in shares
+        if all((one if isinstance(one, str) else one.name) in cells for one in pair)
+    ]
+
+
+def _table(cells: Mapping[str, Sequence[Cell]]) -> list[dict[str, Any]]:
+    """Return a line a variant: medians, and the throughput as a multiple of the baseline's."""
+    baseline = [cell.throughput for cell in cells[NONE.name]]
+    table = []
+    for name, own in cells.items():
+
+        def middle(figure: str, scale: float = 1.0, own: Sequence[Cell] = own) -> float:
+            return float(f"{median([getattr(cell, figure) for cell in own]) * scale:.4g}")
+
+        table.append(
+            {
+                **variant_line(name, [cell.throughput for cell in own], baseline, "ops/s"),
+                "p50 ms": middle("p50_s", 1e3),
+                "p99 ms": middle("p99_s", 1e3),
+                "statements/op": middle("statements_per_op"),
+                "backend µs/op": middle("backend_s_per_op", 1e6),
+                "client µs/op": middle("client_s_per_op", 1e6),
+                "absorbed": middle("absorbed_share"),
+            }
+        )
+    return table

@@ -1,0 +1,124 @@
+"""Pools, clients and managers of a benchmark, closed together at its end."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import redis
+import redis.asyncio
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from statecache import (
+    AsyncCachedStateManager,
+    AsyncStateManager,
+    CacheConfig,
+    CachedStateManager,
+    Observer,
+    StateManager,
+)
+from statecache.study.errors import StudyError
+from statecache.study.servers import Servers
+
+__all__ = ["APPLICATION", "Opening"]
+
+#: How PostgreSQL knows the connections whose CPU time is counted.
+APPLICATION = "statecache bench"
+
+
+class Opening(AsyncExitStack):
+    """Opens what a benchmark needs; at the end everything is closed.
+
+    A measurement during which a cache failed is worth nothing: ``check`` refuses it.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        super().__init__()
+        self._servers = servers
+        self._managers: list[StateManager | AsyncStateManager] = []
+
+    def pool(self, size: int) -> ConnectionPool[Any]:
+        """Return a pool of ``size`` open connections in autocommit mode."""
+        pool: ConnectionPool[Any] = ConnectionPool(
+            self._servers.database_url, open=False, **_pool_options(size)
+        )
+        self.enter_context(pool).wait()
+        return pool
+
+    async def async_pool(self, size: int) -> AsyncConnectionPool[Any]:
+        """Return the same for coroutines."""
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            self._servers.database_url, open=False, **_pool_options(size)
+        )
+        await (await self.enter_async_context(pool)).wait()
+        return pool
+
+    def client(self) -> redis.Redis:
+        """Return a client with redis-py's defaults."""
+        client: redis.Redis = redis.Redis.from_url(self._servers.redis_url)
+        self.callback(client.close)
+        return client
+
+    def async_client(self) -> redis.asyncio.Redis:
+        """Return the same for coroutines."""
+        client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(self._servers.redis_url)
+        self.push_async_callback(client.aclose)
+        return client
+
+    def manager(self, pool: ConnectionPool[Any], config: CacheConfig) -> StateManager:
+        """Return a manager on PostgreSQL alone."""
+        manager = self.enter_context(StateManager(pool, config=config))
+        self._managers.append(manager)
+        return manager
+
+    def cached(self, pool: ConnectionPool[Any], config: CacheConfig) -> CachedStateManager:
+        """Return a manager with a cache."""
+        manager = self.enter_context(CachedStateManager(pool, self.client(), config=config))
+        self._managers.append(manager)
+        return manager
+
+    async def async_manager(
+        self,
+        pool: AsyncConnectionPool[Any],
+        config: CacheConfig,
+        observer: Observer | None = None,
+    ) -> AsyncStateManager:
+        """Return a manager on PostgreSQL alone, for coroutines."""
+        manager = await self.enter_async_context(
+            AsyncStateManager(pool, config=config, observer=observer)
+        )
+        self._managers.append(manager)
+        return manager
+
+    async def async_cached(
+        self,
+        pool: AsyncConnectionPool[Any],
+        config: CacheConfig,
+        observer: Observer | None = None,
+    ) -> AsyncCachedStateManager:
+        """Return a manager with a cache, for coroutines."""
+        client = self.async_client()
+        manager = await self.enter_async_context(
+            AsyncCachedStateManager(pool, client, config=config, observer=observer)
+        )
+        self._managers.append(manager)
+        return manager
+
+    def check(self) -> None:
+        """Raise ``StudyError`` where a cache failed under one of the managers."""
+        for manager in self._managers:
+            stats = manager.get_cache_stats()
+            if stats.errors:
+                raise StudyError(
+                    f"the cache failed {stats.errors} times during the benchmark "
+                    f"({stats.errors_by_reason}): the machine is too busy, try again."
+                )
+
+
+def _pool_options(size: int) -> dict[str, Any]:
+    return {
+        "min_size": size,
+        "max_size": size,
+        "timeout": 60.0,
+        "kwargs": {"autocommit": True, "application_name": APPLICATION},
+    }

@@ -1,0 +1,128 @@
+"""What options cost that watch: the access recorder, and what catches writes behind the back."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+from statecache import init_db
+from statecache.recorder import AccessRecorder
+from statecache.study.bench.cells import Subject, measure_cell
+from statecache.study.bench.load import make_plan
+from statecache.study.bench.mixes import ALL, WRITE_SHARE
+from statecache.study.bench.opening import Opening
+from statecache.study.bench.rows import AT_LEAST, Findings, Goal, paired_row
+from statecache.study.bench.stage import Stage, trigger_ids
+from statecache.study.bench.timing import Round, interleave
+from statecache.study.workspace import Workspace
+
+__all__ = ["measure_options"]
+
+IDS = trigger_ids(1_000)
+POOL_SIZE = 16
+SAMPLE = 0.01
+POLL_SECS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    what: str
+    write_share: float
+    callers: int
+
+
+#: With a cache and without: what only writes pays most, and the more so the more callers there are.
+_LOADS = {
+    True: _Load("80/20, uniform, 32 callers, all mechanisms", WRITE_SHARE, 32),
+    False: _Load("AsyncStateManager, updates only, 16 callers", 1.0, 16),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A manager with an option on, to be compared with one of its kind without any."""
+
+    name: str
+    what: str = ""
+    caches: bool = False
+    records: bool = False
+    repair_poll_secs: float = 0.0
+    outside_writes: bool = False
+    goal: Goal | None = None
+
+
+_OPTIONS = (
+    _Option("cached", caches=True),
+    _Option(
+        "recorded",
+        f"an access recorder at {SAMPLE:.0%}",
+        caches=True,
+        records=True,
+        goal=Goal(AT_LEAST, 0.98),
+    ),
+    _Option("polling", "repair_poll_secs", caches=True, repair_poll_secs=POLL_SECS),
+    _Option("plain"),
+    _Option("noting", "repair_poll_secs, every write noted", repair_poll_secs=POLL_SECS),
+    _Option("watched", "triggers that catch outside writes", outside_writes=True),
+)
+
+
+async def measure_options(stage: Stage) -> Findings:
+    """Measure the throughput with an option on against the same manager with it off."""
+    with ExitStack() as stack:
+        workspace = stack.enter_context(stage.workspace([one.name for one in _OPTIONS], IDS))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        recorder = stack.enter_context(closing(AccessRecorder(folder, SAMPLE)))
+        async with Opening(stage.servers) as opening:
+            rounds = {
+                option.name: await _open(stage, workspace, opening, option, recorder)
+                for option in _OPTIONS
+            }
+            rates = await interleave(
+                rounds, pairs=stage.effort.option_pairs, seed=stage.seed, on_turn=stage.progress
+            )
+            opening.check()
+    return Findings(
+        [
+            paired_row(
+                f"option_{option.name}",
+                f"throughput with {option.what}",
+                f"the same without, {_LOADS[option.caches].what}",
+                (rates[option.name], rates["cached" if option.caches else "plain"]),
+                goal=option.goal,
+                unit="ops/s",
+            )
+            for option in _OPTIONS
+            if option.what
+        ]
+    )
+
+
+async def _open(
+    stage: Stage, workspace: Workspace, opening: Opening, option: _Option, recorder: AccessRecorder
+) -> Round[float]:
+    """Open the option's manager, and return a round that measures its throughput."""
+    changes: dict[str, Any] = ALL.changes(len(IDS)) if option.caches else {}
+    config = stage.config(
+        workspace, option.name, **changes, repair_poll_secs=option.repair_poll_secs
+    )
+    url = stage.servers.database_url
+    init_db(url, schema=config.schema, outside_writes=option.outside_writes)
+    open_one = opening.async_cached if option.caches else opening.async_manager
+    pool = await opening.async_pool(POOL_SIZE)
+    manager = await open_one(pool, config, observer=recorder if option.records else None)
+    await manager.load_states(IDS)
+    load = _LOADS[option.caches]
+    # Uniform keys: a share of the keys is the same share of the accesses.
+    plan = make_plan(IDS, "uniform", load.write_share, stage.seed)
+    subject = Subject(manager, config.schema, option.name)
+
+    async def measure() -> float:
+        cell = await measure_cell(
+            stage.servers, subject, plan, callers=load.callers, seconds=stage.effort.option_run_s
+        )
+        return cell.throughput
+
+    return measure

@@ -1,0 +1,130 @@
+"""A time limit for statements that holds when the server is hung and keeps none itself.
+
+In twins: ``tools/async_to_sync.py`` turns ``AsyncStatementLimit`` into ``StatementLimit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from statecache.errors import DatabaseError
+
+__all__ = ["AsyncStatementLimit", "StatementLimit"]
+
+
+class _Limit:
+    """Breaks a connection that is still busy after ``seconds``; what waits on it then fails."""
+
+    __slots__ = ("_connection", "_overdue", "_seconds")
+
+    def __init__(self, connection: Any, seconds: float) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._overdue = False
+
+    def _hang_up(self) -> None:
+        self._overdue = True
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            # The descriptor is the driver's: a copy of it leads to the same connection.
+            socket.socket(fileno=os.dup(self._connection.fileno())) as copy,
+        ):
+            copy.shutdown(socket.SHUT_RDWR)
+
+    def _judge(self, error: BaseException | None) -> None:
+        if self._overdue and isinstance(error, psycopg.Error):
+            raise DatabaseError(
+                f"PostgreSQL did not answer within {self._seconds:g} s "
+                "(STATE_CACHE_DB_TIMEOUT_MS): the connection was given up."
+            ) from error
+
+
+class AsyncStatementLimit(_Limit):
+    """Limits what is awaited inside."""
+
+    __slots__ = ("_timer",)
+
+    async def __aenter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._hang_up)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        self._judge(error)
+
+
+class StatementLimit(_Limit):
+    """Limits what runs inside, by the one watching thread of the process."""
+
+    __slots__ = ("_ends",)
+
+    def __enter__(self) -> None:
+        self._ends = time.monotonic() + self._seconds
+        _watch.add(self)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _watch.remove(self)
+        self._judge(error)
+
+
+class _Watch:
+    """A thread that looks at what runs a few times within the shortest limit it has seen."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, StatementLimit] = {}
+        self._pause_s = 0.25
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def add(self, limit: StatementLimit) -> None:
+        self._running[id(limit)] = limit
+        if limit._seconds < 4 * self._pause_s:
+            self._pause_s = limit._seconds / 4
+        thread = self._thread
+        # A forked child has the object, but not the thread.
+        if thread is None or not thread.is_alive() or self._pid != os.getpid():
+            self._start()
+
+    def remove(self, limit: StatementLimit) -> None:
+        self._running.pop(id(limit), None)
+
+    def _start(self) -> None:
+        with self._lock:
+            thread = self._thread
+            if thread is None or not thread.is_alive() or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(
+                    target=self._run, name="statecache-watch", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._pause_s)
+            now = time.monotonic()
+            for limit in list(self._running.values()):
+                if limit._ends < now:
+                    self.remove(limit)
+                    limit._hang_up()
+
+
+_watch = _Watch()
