@@ -236,8 +236,9 @@ def sync_neighbour(manager: StateManager, name: str, ended: threading.Event) -> 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_threads_interrupted_at_random(scratch: Scratch) -> None:
     dice = random.Random(2)
-    # As many connections as callers: a thread waits for its own statement, not in the pool.
-    size = NEIGHBOURS + 1
+    # As many connections as callers, and one for the repairer: nobody waits in the pool's queue,
+    # where an interrupt loses a connection.
+    size = NEIGHBOURS + 2
     with opened_sync(scratch, size) as (pool, manager):
         ended = threading.Event()
         neighbours = [
