@@ -49,6 +49,10 @@ class Synchronous:
         self.manager = manager
         self._thread = thread
 
+    def run(self, coroutine: Any) -> Any:
+        """Run a coroutine in the manager's loop, to its end."""
+        return self._thread.call(coroutine)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.manager, name)
         if not inspect.iscoroutinefunction(found):

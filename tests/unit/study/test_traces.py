@@ -8,7 +8,7 @@ import pytest
 
 from statecache.errors import StateCacheError
 from statecache.study.errors import StudyError
-from statecache.study.traces import DELETE, READ, WRITE, Trace, TraceError
+from statecache.study.traces import DELETE, READ, WRITE, Trace, TraceError, read_trace
 
 
 def frame(**columns):
@@ -149,3 +149,30 @@ def test_an_unknown_operation_code_is_refused():
 def test_trace_errors_are_study_errors():
     assert issubclass(TraceError, StudyError)
     assert issubclass(StudyError, StateCacheError)
+
+
+def test_a_trace_is_read_from_a_file_or_a_folder_of_files(tmp_path):
+    given = frame(size=[10, 20, 0])
+    given.iloc[1:].assign(other=1).to_parquet(tmp_path / "a.parquet")
+    given.iloc[:1].to_parquet(tmp_path / "b.parquet")
+    whole = read_trace(tmp_path)
+    assert whole.time_s.tolist() == [0.0, 1.0, 2.5]
+    assert whole.op.tolist() == [READ, WRITE, DELETE]
+    assert whole.size.tolist() == [10, 20, 0]
+    assert read_trace(str(tmp_path / "b.parquet")).time_s.tolist() == [0.0]
+
+
+def test_what_is_no_trace_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(TraceError, match="give a parquet file"):
+        read_trace(tmp_path / "missing.parquet")
+    (tmp_path / "text.parquet").write_text("not parquet")
+    with pytest.raises(TraceError, match="give a parquet file"):
+        read_trace(tmp_path / "text.parquet")
+    frame().drop(columns="op").to_parquet(tmp_path / "text.parquet")
+    with pytest.raises(TraceError, match="needs the column 'op'"):
+        read_trace(tmp_path / "text.parquet")
+
+
+def test_an_empty_folder_is_no_trace(tmp_path):
+    with pytest.raises(TraceError, match="'time_s'"):
+        read_trace(tmp_path)
