@@ -11,6 +11,7 @@ from statecache.study.bench.engine_rate import measure_engine
 from statecache.study.bench.hits import measure_hits, measure_local_hits
 from statecache.study.bench.memory import measure_memory
 from statecache.study.bench.mixes import measure_mixes
+from statecache.study.bench.options import measure_options
 from statecache.study.bench.paths import measure_paths, measure_reads
 from statecache.study.bench.report import Report
 from statecache.study.bench.rows import Findings
@@ -39,6 +40,7 @@ BENCHES: dict[str, Bench] = {
     "mix": Bench("80/20 under concurrent callers, mechanism by mechanism", measure_mixes, 480),
     "engine": Bench("the trigger engine's events a second", measure_engine, 60),
     "memory": Bench("what states take in Redis", measure_memory, 60),
+    "options": Bench("what options cost", measure_options, 130),
     "staleness": Bench("until another process sees a write", measure_staleness, 60),
 }
 
