@@ -66,6 +66,8 @@ class Lane:
     done: list[str] = field(default_factory=list)
     #: What each actor committed or read.
     rows: dict[str, Row] = field(default_factory=dict)
+    #: When each writer told PostgreSQL.
+    began: dict[str, Moment] = field(default_factory=dict)
     missed: bool = False
     moment: Moment | None = None
     #: The newest version that the cache has acknowledged.
@@ -167,7 +169,10 @@ class Protocol:
     # The steps.
 
     def _commit(self, actor: str, lanes: list[Lane]) -> None:
-        keys = [lane.key for lane in lanes]
+        keys, began = [lane.key for lane in lanes], self._caches[actor].moment()
+        assert began is not None
+        for lane in lanes:
+            lane.began[actor] = began
         if actor == "deleter":
             rows = self._table.delete(keys)
         else:
@@ -176,8 +181,14 @@ class Protocol:
 
     def _put(self, actor: str, lanes: list[Lane]) -> None:
         # A deleter may have found nothing.
-        rows = {lane.key: lane.rows[actor] for lane in lanes if actor in lane.rows}
-        self._acknowledge(actor, lanes, self._caches[actor].put(rows))
+        by_began: dict[Moment, dict[str, Row]] = defaultdict(dict)
+        for lane in lanes:
+            if actor in lane.rows:
+                by_began[lane.began[actor]][lane.key] = lane.rows[actor]
+        outcomes: dict[str, Put] = {}
+        for began, rows in by_began.items():
+            outcomes |= self._caches[actor].put(rows, began)
+        self._acknowledge(actor, lanes, outcomes)
 
     def _fence(self, actor: str, lanes: list[Lane]) -> None:
         versions = {lane.key: lane.rows[actor].version for lane in lanes}
