@@ -28,6 +28,8 @@ from statecache.stats import Tally
 STEPS = {
     "writer": ("commit", "put"),
     "other writer": ("commit", "put"),
+    #: One whose statement takes its time: what it knows of the cache is older than its commit.
+    "slow writer": ("begin", "commit", "put"),
     "deleter": ("commit", "put"),
     #: A writer whose put failed: its repairer sends readers to the database.
     "unlucky writer": ("commit", "fence"),
@@ -66,6 +68,8 @@ class Lane:
     done: list[str] = field(default_factory=list)
     #: What each actor committed or read.
     rows: dict[str, Row] = field(default_factory=dict)
+    #: When each actor's commit began.
+    began: dict[str, Moment] = field(default_factory=dict)
     missed: bool = False
     moment: Moment | None = None
     #: The newest version that the cache has acknowledged.
@@ -166,8 +170,15 @@ class Protocol:
 
     # The steps.
 
+    def _begin(self, actor: str, lanes: list[Lane]) -> None:
+        moment = self._caches[actor].moment()
+        assert moment is not None
+        for lane in lanes:
+            lane.began[actor] = moment
+
     def _commit(self, actor: str, lanes: list[Lane]) -> None:
         keys = [lane.key for lane in lanes]
+        self._begin(actor, [lane for lane in lanes if actor not in lane.began])
         if actor == "deleter":
             rows = self._table.delete(keys)
         else:
@@ -175,9 +186,13 @@ class Protocol:
         self._note(actor, lanes, rows)
 
     def _put(self, actor: str, lanes: list[Lane]) -> None:
-        # A deleter may have found nothing.
-        rows = {lane.key: lane.rows[actor] for lane in lanes if actor in lane.rows}
-        self._acknowledge(actor, lanes, self._caches[actor].put(rows))
+
+        by_beginning: dict[Moment, dict[str, Row]] = defaultdict(dict)
+        for lane in lanes:
+            if actor in lane.rows:
+                by_beginning[lane.began[actor]][lane.key] = lane.rows[actor]
+        for began, rows in by_beginning.items():
+            self._acknowledge(actor, lanes, self._caches[actor].put(rows, began))
 
     def _fence(self, actor: str, lanes: list[Lane]) -> None:
         versions = {lane.key: lane.rows[actor].version for lane in lanes}
@@ -221,6 +236,14 @@ class Protocol:
     def _empty(self, _actor: str, _lanes: list[Lane]) -> None:
         self._is_well = False
         self._raw.flushall()
+
+
+def by_loss(lanes: list[Lane]) -> Iterator[list[Lane]]:
+    """Yield the lanes that lose what the cache holds at the same step: they go in lockstep."""
+    groups: dict[int, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        groups[lane.order.index("loss")].append(lane)
+    yield from groups.values()
 
 
 def _batches(lanes: list[Lane]) -> Iterator[list[Lane]]:
