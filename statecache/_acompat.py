@@ -26,7 +26,9 @@ __all__ = [
     "ConnectionPool",
     "Event",
     "Slots",
+    "async_finish",
     "async_sleep",
+    "finish",
     "sleep",
 ]
 
@@ -37,11 +39,22 @@ async_sleep = asyncio.sleep
 sleep = time.sleep
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 #: A call that several callers may share; it is passed the keys to be called for, and what tells
 #: whether the outcome for a key is still current.
 AsyncCall: TypeAlias = Callable[[list[str], Callable[[str], bool]], Awaitable[dict[str, T]]]
 Call: TypeAlias = Callable[[list[str], Callable[[str], bool]], dict[str, T]]
+
+
+async def async_finish(function: Callable[[V], Awaitable[None]], value: V) -> None:
+    """Call a function that goes on to its end, also where the caller is cancelled meanwhile."""
+    await asyncio.shield(function(value))
+
+
+def finish(function: Callable[[V], None], value: V) -> None:
+    """Call a function."""
+    function(value)
 
 
 class AsyncSlots:

@@ -39,11 +39,11 @@ class Found(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """An instant before a read of the database, as the cache knows it."""
+    """An instant before the database is asked, or told, as the cache knows it."""
 
     #: Seconds of the local monotonic clock.
     at: float
-    #: Lost with the cache's contents: a cache that was emptied takes nothing read before.
+    #: Lost with the cache's contents: a cache that was emptied takes nothing from before.
     epoch: bytes
 
 

@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from statecache._acompat import AsyncConnectionPool, AsyncSlots
+from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finish
 from statecache.config import CacheConfig
 from statecache.errors import DatabaseError, InvalidState, first_line
 from statecache.lookup import Row
@@ -201,7 +201,8 @@ class AsyncStateTable:
 
     async def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         await self.open()
-        async with self._pool.connection() as connection:
+        connection = await self._pool.getconn()
+        try:
             if connection.autocommit:
                 return await self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
@@ -212,6 +213,9 @@ class AsyncStateTable:
             finally:
                 with contextlib.suppress(psycopg.Error):
                     await connection.set_autocommit(False)
+        finally:
+            # A caller who is cancelled right here would take the connection along.
+            await async_finish(self._pool.putconn, connection)
 
     async def _fetch(
         self,

@@ -124,7 +124,7 @@ class StateCache:
         return lookups
 
     def moment(self) -> Moment | None:
-        """Return what a fill needs to know of the instant before the database is read.
+        """Return what is to be known of the instant before PostgreSQL is asked, or told.
 
         ``None`` where the cache is to be left alone, or does not tell its time.
         """
@@ -138,11 +138,8 @@ class StateCache:
 
     # Writes: all within one time limit.
 
-    def put(self, rows: Mapping[str, Row], began: float) -> dict[str, Put]:
-        """Put what was committed, a tombstone where the row is deleted.
-
-        ``began``, monotonic seconds, is before PostgreSQL was told.
-        """
+    def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
+        """Put what was committed after ``moment``, a tombstone where the row is deleted."""
         tombstone_ms = self._config.tombstone_ms
         items = (
             _Item(trigger_id, format_head(row.version, TOMBSTONE), tombstone_ms)
@@ -150,7 +147,7 @@ class StateCache:
             else self._item(trigger_id, row.version, row.payload)
             for trigger_id, row in rows.items()
         )
-        return self._put("put", items, began)
+        return self._put("put", items, moment)
 
     def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
         """Send readers of these states to the database unless the cache has these versions."""
@@ -159,7 +156,7 @@ class StateCache:
             _Item(trigger_id, format_head(version, FENCE), life_ms)
             for trigger_id, version in versions.items()
         )
-        return self._put("fence", items, time.monotonic())
+        return self._put("fence", items, None)
 
     def fill(self, rows: Mapping[str, Row], moment: Moment, seconds: float) -> dict[str, Put]:
         """Put what PostgreSQL held after ``moment``, within what is left of the time limit."""
@@ -255,13 +252,14 @@ class StateCache:
         head = format_head(version, PACKED if smaller else STATE)
         return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
 
-    def _put(self, operation: str, items: Iterable[_Item], began: float) -> dict[str, Put]:
-        # A deadline, else what waits in a stopped server's socket would arrive long outdated.
+    def _put(self, operation: str, items: Iterable[_Item], moment: Moment | None) -> dict[str, Put]:
         asked = time.monotonic()
-        if self.moment() is None:
+        now = self.moment()
+        if now is None:
             return {item.trigger_id: Put.FAILED for item in items}
         left = asked + self.timeout_s - time.monotonic()
-        outcomes = self._store(operation, items, Moment(began, b""), left, self.channel)
+        as_of = moment or now._replace(epoch=b"")
+        outcomes = self._store(operation, items, as_of, left, self.channel)
         for outcome in outcomes.values():
             if outcome is not Put.FAILED:
                 self._tally.add(f"put_{outcome.name.lower()}")
@@ -275,7 +273,11 @@ class StateCache:
         seconds: float,
         channel: str,
     ) -> dict[str, Put]:
-        """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows."""
+        """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows.
+
+        They have a deadline, else what waits in a stopped server's socket would arrive when it is
+        long outdated.
+        """
         outcomes: dict[str, Put] = {}
         ends = time.monotonic() + seconds
         for batch in _batches(items):

@@ -21,7 +21,7 @@ from statecache.codec import check_trigger_id, decode_state
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError
 from statecache.lifetimes import Lifetimes
-from statecache.lookup import NOTHING, Found, Lookup, Put, Row
+from statecache.lookup import NOTHING, Found, Lookup, Moment, Put, Row
 from statecache.memory import MemoryTier
 from statecache.redis_connections import Redis
 from statecache.repair import Unrepaired
@@ -286,13 +286,16 @@ class CachedStateManager(StateManager):
 
     # Writes: PostgreSQL first, then the cache.
 
+    def _begin(self) -> Moment | None:
+        return None if self._cache is None else self._cache.moment()
+
     def _committed(
-        self, rows: Mapping[str, Row], began: float, *, marked: bool
+        self, rows: Mapping[str, Row], moment: Moment | None, *, marked: bool
     ) -> dict[str, Found]:
         """Tell the cache; until it has taken a key's version, the key is unrepaired."""
         cache = self._cache
         if cache is None:
-            return super()._committed(rows, began, marked=marked)
+            return super()._committed(rows, moment, marked=marked)
         since = 0 if self._memory is None else self._memory.changes
         for key in rows:
             self._flights.forget(key)
@@ -302,8 +305,8 @@ class CachedStateManager(StateManager):
         written = {key: row for key, row in rows.items() if row.version}
         missing = [key for key, row in rows.items() if not row.version]
         try:
-            if written:
-                outcomes = cache.put(written, began)
+            if written and moment is not None:
+                outcomes = cache.put(written, moment)
             if missing:  # there was nothing to delete; whatever the cache holds is wrong
                 self._invalidate(cache, missing)
         finally:  # a cancelled caller's put may or may not have arrived

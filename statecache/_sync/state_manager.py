@@ -16,7 +16,7 @@ from statecache.codec import check_trigger_id, check_version, decode_state, enco
 from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
 from statecache.gathering import gatherers
-from statecache.lookup import Found, Row
+from statecache.lookup import Found, Moment, Row
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
 
@@ -145,11 +145,11 @@ class StateManager:
             raise ConfigError(
                 f"retention_days is {retention_days!r}: take 0 to {MAX_RETENTION_DAYS} days."
             )
-        deleted, began = 0, time.monotonic()
+        deleted, moment = 0, self._begin()
         for rows in self._table.expire(retention_days * 86_400):
             deleted += len(rows)
-            self._committed(rows, began, marked=False)
-            began = time.monotonic()
+            self._committed(rows, moment, marked=False)
+            moment = self._begin()
         self._table.purge(max(PURGE_AFTER_S, 2 * self._config.longest_ttl_secs))
         return deleted
 
@@ -216,7 +216,7 @@ class StateManager:
             self._tell(operation, trigger_id, started, found)
 
     def _replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
-        mark, began = self._marks(), time.monotonic()
+        mark, moment = self._marks(), self._begin()
         try:
             row = self._table.replace(trigger_id, encoded, version, mark=mark)
         except InvalidState:
@@ -229,7 +229,7 @@ class StateManager:
                 f"the state of {trigger_id!r} is no longer at version {version}: load_versioned "
                 "it again, apply the change to what it is now, and retry."
             )
-        return (self._committed({trigger_id: row}, began, marked=mark))[trigger_id]
+        return (self._committed({trigger_id: row}, moment, marked=mark))[trigger_id]
 
     def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
         if self._observer is not None:
@@ -253,7 +253,7 @@ class StateManager:
         """Store the states, delete those that are ``None``."""
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
         deletes = [key for key in states if key not in updates]
-        mark, began = self._marks(), time.monotonic()
+        mark, moment = self._marks(), self._begin()
         try:
             rows = self._table.write(updates, mark=mark)
             rows |= self._table.delete(deletes, mark=mark)
@@ -263,19 +263,19 @@ class StateManager:
             self._in_doubt(states)
             raise
         missing = {key: Row(None, 0) for key in states if key not in rows}
-        return self._committed(rows | missing, began, marked=mark)
+        return self._committed(rows | missing, moment, marked=mark)
+
+    def _begin(self) -> Moment | None:
+        """Return what is to be known of the instant before PostgreSQL is told."""
+        return None
 
     def _committed(
-        self,
-        rows: Mapping[str, Row],
-        _began: float,
-        *,
-        marked: bool,
+        self, rows: Mapping[str, Row], _moment: Moment | None, *, marked: bool
     ) -> dict[str, Found]:
         """Hear of rows that were written; version 0 is of one that there was not to delete.
 
-        ``began``, monotonic seconds, is before PostgreSQL was told; ``marked`` tells whether the
-        rows were noted as dirty in the same statement.
+        ``moment`` is before PostgreSQL was told; ``marked`` tells whether the rows were noted as
+        dirty in the same statement.
         """
         if not marked:
             self._mark({key: row.version for key, row in rows.items()})

@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from statecache._acompat import ConnectionPool, Slots
+from statecache._acompat import ConnectionPool, Slots, finish
 from statecache.config import CacheConfig
 from statecache.errors import DatabaseError, InvalidState, first_line
 from statecache.lookup import Row
@@ -200,7 +200,8 @@ class StateTable:
 
     def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         self.open()
-        with self._pool.connection() as connection:
+        connection = self._pool.getconn()
+        try:
             if connection.autocommit:
                 return self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
@@ -211,6 +212,9 @@ class StateTable:
             finally:
                 with contextlib.suppress(psycopg.Error):
                     connection.set_autocommit(False)
+        finally:
+            # A caller who is cancelled right here would take the connection along.
+            finish(self._pool.putconn, connection)
 
     def _fetch(
         self,

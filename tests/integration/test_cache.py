@@ -43,8 +43,8 @@ class Cache:
         assert moment is not None
         return moment
 
-    def put(self, version: int, payload: bytes | None) -> Put:
-        return self.cache.put({"t": Row(payload, version)}, time.monotonic())["t"]
+    def put(self, version: int, payload: bytes | None, moment: Moment | None = None) -> Put:
+        return self.cache.put({"t": Row(payload, version)}, moment or self.moment())["t"]
 
     def fill(self, version: int, payload: bytes, moment: Moment) -> Put:
         return self.cache.fill({"t": Row(payload, version)}, moment, 1.0)["t"]
@@ -221,7 +221,7 @@ def test_a_fill_past_its_deadline_is_dropped_by_the_server_s_clock(
     assert scratch.entry("t") == (1, b"J1")
 
 
-def test_what_was_read_before_the_cache_lost_its_contents_is_dropped(
+def test_what_was_read_or_written_before_the_cache_lost_its_contents_is_dropped(
     cache: Cache, scratch: Scratch
 ) -> None:
     moment = cache.moment()
@@ -229,6 +229,7 @@ def test_what_was_read_before_the_cache_lost_its_contents_is_dropped(
     for key in scratch.cache.scan_iter(scratch.prefix + "*"):  # as FLUSHALL would
         scratch.cache.delete(key)
     assert cache.fill(1, b'"old"', moment) is Put.LATE
+    assert cache.put(1, b'"old"', moment) is Put.LATE
     assert scratch.entry("t") is None
     assert cache.fill(2, b'"new"', cache.moment()) is Put.STORED
 
@@ -241,8 +242,7 @@ def test_what_was_read_or_written_before_an_invalidation_is_dropped(
     assert cache.cache.invalidate(["t"])
     assert scratch.entry("t") == (0, b"F")
     assert cache.fill(2, b'"by the manager"', moment) is Put.SUPERSEDED
-    rows = {"t": Row(b'"by the manager"', 2)}
-    assert cache.cache.put(rows, moment.at)["t"] is Put.SUPERSEDED
+    assert cache.put(2, b'"by the manager"', moment) is Put.SUPERSEDED
     time.sleep(0.002)  # fences carry whole milliseconds
     assert cache.fill(2, b'"by hand"', cache.moment()) is Put.STORED
     assert scratch.entry("t") == (2, b'J"by hand"')

@@ -68,7 +68,7 @@ class Lane:
     done: list[str] = field(default_factory=list)
     #: What each actor committed or read.
     rows: dict[str, Row] = field(default_factory=dict)
-    #: When each actor's commit began.
+    #: When each writer told PostgreSQL.
     began: dict[str, Moment] = field(default_factory=dict)
     missed: bool = False
     moment: Moment | None = None
@@ -186,13 +186,15 @@ class Protocol:
         self._note(actor, lanes, rows)
 
     def _put(self, actor: str, lanes: list[Lane]) -> None:
-
-        by_beginning: dict[Moment, dict[str, Row]] = defaultdict(dict)
+        # A deleter may have found nothing.
+        by_began: dict[Moment, dict[str, Row]] = defaultdict(dict)
         for lane in lanes:
             if actor in lane.rows:
-                by_beginning[lane.began[actor]][lane.key] = lane.rows[actor]
-        for began, rows in by_beginning.items():
-            self._acknowledge(actor, lanes, self._caches[actor].put(rows, began))
+                by_began[lane.began[actor]][lane.key] = lane.rows[actor]
+        outcomes: dict[str, Put] = {}
+        for began, rows in by_began.items():
+            outcomes |= self._caches[actor].put(rows, began)
+        self._acknowledge(actor, lanes, outcomes)
 
     def _fence(self, actor: str, lanes: list[Lane]) -> None:
         versions = {lane.key: lane.rows[actor].version for lane in lanes}
