@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-__all__ = ["NOTHING", "Found", "Lookup", "Moment", "Put", "Row"]
+__all__ = ["NOTHING", "Fetched", "Found", "Lookup", "Moment", "Put", "Row"]
 
 #: The payload of "there is no such state": JSON's null, which no state is.
 NOTHING: Final = b"null"
@@ -36,6 +36,16 @@ class Found(NamedTuple):
     payload: bytes | None
     outcome: str
     armed: float | None = None
+
+
+class Fetched(NamedTuple):
+    """What a read of PostgreSQL brought, for all who share it."""
+
+    payload: bytes | None
+    #: When it was sent to the cache, monotonic seconds; ``None`` where it was not stored.
+    armed: float | None = None
+    #: Whether the cache said that nothing newer was put since the read began.
+    vouched: bool = False
 
 
 class Moment(NamedTuple):

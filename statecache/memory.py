@@ -82,8 +82,9 @@ class MemoryTier:
                 held = self._states.get(trigger_id)
                 if held is not None and held[1] < version:
                     del self._states[trigger_id]
-                self._recent.pop(trigger_id, None)
-                self._recent[trigger_id] = (self.changes, version)
+                # Of an older message that comes later, too, the newest version is what counts.
+                _number, known = self._recent.pop(trigger_id, (0, 0))
+                self._recent[trigger_id] = (self.changes, max(version, known))
             while len(self._recent) > RECENT:
                 _id, (number, _version) = self._recent.popitem(last=False)
                 self._known_since = number

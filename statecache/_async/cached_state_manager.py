@@ -20,7 +20,7 @@ from statecache.codec import check_trigger_id, decode_state
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError
 from statecache.lifetimes import Lifetimes
-from statecache.lookup import NOTHING, Found, Lookup, Moment, Put, Row
+from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row
 from statecache.memory import MemoryTier
 from statecache.redis_connections import AsyncRedis
 from statecache.repair import Unrepaired
@@ -76,7 +76,7 @@ class AsyncCachedStateManager(AsyncStateManager):
             ttl_max_ms=config.ttl_max_secs * 1000,
         )
         fill_deadline_s = config.effective_fill_deadline_ms / 1000
-        self._flights: AsyncSingleFlight[Found] = AsyncSingleFlight(fill_deadline_s)
+        self._flights: AsyncSingleFlight[Fetched] = AsyncSingleFlight(fill_deadline_s)
         # An outdated entry can arrive until its deadline, and live for a TTL from then on.
         self._unrepaired = Unrepaired(config.longest_ttl_secs + fill_deadline_s)
         self._memory: MemoryTier | None = None
@@ -246,15 +246,23 @@ class AsyncCachedStateManager(AsyncStateManager):
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
-        outcomes = await self._flights.run(
-            fences,
-            partial(self._read_and_fill, cache, misses, spent),
-            anew=any(lookup.reason in _ANEW for lookup in misses.values()),
-        )
+        call = partial(self._read_and_fill, cache, misses, spent)
+        anew = any(lookup.reason in _ANEW for lookup in misses.values())
+        outcomes = await self._flights.run(fences, call, anew=anew)
+        if not anew:
+            # A read that is shared began before this call: a cache that lost its contents in
+            # between would not know of what was written meanwhile.
+            doubtful = {
+                trigger_id: fences[trigger_id]
+                for trigger_id, (fetched, shared) in outcomes.items()
+                if shared and not fetched.vouched
+            }
+            if doubtful:
+                outcomes |= await self._flights.run(doubtful, call, anew=True)
         found = {}
-        for trigger_id, (outcome, shared) in outcomes.items():
-            armed = None if shared else outcome.armed
-            found[trigger_id] = Found(outcome.payload, misses[trigger_id].reason, armed)
+        for trigger_id, (fetched, shared) in outcomes.items():
+            armed = None if shared else fetched.armed
+            found[trigger_id] = Found(fetched.payload, misses[trigger_id].reason, armed)
             if shared:
                 self._tally.add("coalesced")
         return found
@@ -266,8 +274,8 @@ class AsyncCachedStateManager(AsyncStateManager):
         spent: float,
         trigger_ids: list[str],
         is_current: Callable[[str], bool],
-    ) -> dict[str, Found]:
-        """Return what PostgreSQL holds, and when it was sent to the cache."""
+    ) -> dict[str, Fetched]:
+        """Return what PostgreSQL holds, and what the cache made of it."""
         began = time.monotonic()
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
@@ -275,25 +283,24 @@ class AsyncCachedStateManager(AsyncStateManager):
         moment = await cache.moment() if sound else None
         read_at = time.monotonic()
         rows = await self._table.read(trigger_ids)
-        found = {key: Found(rows[key].payload if key in rows else None, "") for key in trigger_ids}
+        fetched = {key: Fetched(rows[key].payload if key in rows else None) for key in trigger_ids}
         # Nor is it given what this manager itself has overwritten since.
         fills = {key: rows.get(key, Row(None, 0)) for key in sound if is_current(key)}
         left = cache.timeout_s - spent - (read_at - began)
         if moment is None or not fills or left <= 0:
-            return found
+            return fetched
         sent = time.monotonic()
         outcomes = await cache.fill(fills, moment, left)
         self._lifetimes.note_fetch((time.monotonic() - began) * 1000)
         for key, outcome in outcomes.items():
-            row = fills[key]
+            row, stored = fills[key], outcome is Put.STORED
+            fetched[key] = Fetched(row.payload, sent if stored else None, outcome.settled)
             if outcome.settled:
                 self._unrepaired.repaired(key, row.version)
-            if outcome is Put.STORED:
-                found[key] = Found(row.payload, "", sent)
-                if self._memory is not None and row.payload is not None:
-                    self._listener.start()
-                    self._memory.store(key, row.version, row.payload, since)
-        return found
+            if stored and self._memory is not None and row.payload is not None:
+                self._listener.start()
+                self._memory.store(key, row.version, row.payload, since)
+        return fetched
 
     # Writes: PostgreSQL first, then the cache.
 

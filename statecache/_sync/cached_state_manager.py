@@ -21,7 +21,7 @@ from statecache.codec import check_trigger_id, decode_state
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError
 from statecache.lifetimes import Lifetimes
-from statecache.lookup import NOTHING, Found, Lookup, Moment, Put, Row
+from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row
 from statecache.memory import MemoryTier
 from statecache.redis_connections import Redis
 from statecache.repair import Unrepaired
@@ -77,7 +77,7 @@ class CachedStateManager(StateManager):
             ttl_max_ms=config.ttl_max_secs * 1000,
         )
         fill_deadline_s = config.effective_fill_deadline_ms / 1000
-        self._flights: SingleFlight[Found] = SingleFlight(fill_deadline_s)
+        self._flights: SingleFlight[Fetched] = SingleFlight(fill_deadline_s)
         # An outdated entry can arrive until its deadline, and live for a TTL from then on.
         self._unrepaired = Unrepaired(config.longest_ttl_secs + fill_deadline_s)
         self._memory: MemoryTier | None = None
@@ -247,15 +247,23 @@ class CachedStateManager(StateManager):
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
-        outcomes = self._flights.run(
-            fences,
-            partial(self._read_and_fill, cache, misses, spent),
-            anew=any(lookup.reason in _ANEW for lookup in misses.values()),
-        )
+        call = partial(self._read_and_fill, cache, misses, spent)
+        anew = any(lookup.reason in _ANEW for lookup in misses.values())
+        outcomes = self._flights.run(fences, call, anew=anew)
+        if not anew:
+            # A read that is shared began before this call: a cache that lost its contents in
+            # between would not know of what was written meanwhile.
+            doubtful = {
+                trigger_id: fences[trigger_id]
+                for trigger_id, (fetched, shared) in outcomes.items()
+                if shared and not fetched.vouched
+            }
+            if doubtful:
+                outcomes |= self._flights.run(doubtful, call, anew=True)
         found = {}
-        for trigger_id, (outcome, shared) in outcomes.items():
-            armed = None if shared else outcome.armed
-            found[trigger_id] = Found(outcome.payload, misses[trigger_id].reason, armed)
+        for trigger_id, (fetched, shared) in outcomes.items():
+            armed = None if shared else fetched.armed
+            found[trigger_id] = Found(fetched.payload, misses[trigger_id].reason, armed)
             if shared:
                 self._tally.add("coalesced")
         return found
@@ -267,8 +275,8 @@ class CachedStateManager(StateManager):
         spent: float,
         trigger_ids: list[str],
         is_current: Callable[[str], bool],
-    ) -> dict[str, Found]:
-        """Return what PostgreSQL holds, and when it was sent to the cache."""
+    ) -> dict[str, Fetched]:
+        """Return what PostgreSQL holds, and what the cache made of it."""
         began = time.monotonic()
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
@@ -276,25 +284,24 @@ class CachedStateManager(StateManager):
         moment = cache.moment() if sound else None
         read_at = time.monotonic()
         rows = self._table.read(trigger_ids)
-        found = {key: Found(rows[key].payload if key in rows else None, "") for key in trigger_ids}
+        fetched = {key: Fetched(rows[key].payload if key in rows else None) for key in trigger_ids}
         # Nor is it given what this manager itself has overwritten since.
         fills = {key: rows.get(key, Row(None, 0)) for key in sound if is_current(key)}
         left = cache.timeout_s - spent - (read_at - began)
         if moment is None or not fills or left <= 0:
-            return found
+            return fetched
         sent = time.monotonic()
         outcomes = cache.fill(fills, moment, left)
         self._lifetimes.note_fetch((time.monotonic() - began) * 1000)
         for key, outcome in outcomes.items():
-            row = fills[key]
+            row, stored = fills[key], outcome is Put.STORED
+            fetched[key] = Fetched(row.payload, sent if stored else None, outcome.settled)
             if outcome.settled:
                 self._unrepaired.repaired(key, row.version)
-            if outcome is Put.STORED:
-                found[key] = Found(row.payload, "", sent)
-                if self._memory is not None and row.payload is not None:
-                    self._listener.start()
-                    self._memory.store(key, row.version, row.payload, since)
-        return found
+            if stored and self._memory is not None and row.payload is not None:
+                self._listener.start()
+                self._memory.store(key, row.version, row.payload, since)
+        return fetched
 
     # Writes: PostgreSQL first, then the cache.
 

@@ -27,6 +27,7 @@ end
 -- cache that was emptied no longer knows what outdated it.
 local late = now > as_of + tonumber(ARGV[2]) or (ARGV[3] ~= '' and ARGV[3] ~= epoch)
 
+-- Returns whether the entry may be put, and whether at least a fence has to be raised to its version.
 local function passes(held, head)
   -- Junk, or a key of another type, is nobody's version: it is overwritten.
   if type(held) ~= 'string' or #held ~= 28
@@ -41,24 +42,33 @@ local function passes(held, head)
   elseif string.sub(held, 17, 17) == 'D' or string.sub(head, 17) == 'F' then
     return false -- else the same version may arm its time to live again
   end
-  return string.sub(held, 17, 17) ~= 'F' or as_of > tonumber(string.sub(held, 18), 16)
+  if string.sub(held, 17, 17) == 'F' and as_of <= tonumber(string.sub(held, 18), 16) then
+    -- It may be outdated. But nothing older than it may pass from now on: it counts as taken.
+    return false, held_version < version
+  end
+  return true
 end
 
 local reply, changed = {now, epoch}, {}
 for i = 2, #KEYS do
   local at = 3 * i + 1
-  local head, outcome = ARGV[at], 1
-  if late then
-    outcome = -1
-  elseif not passes(redis.pcall('GETRANGE', KEYS[i], 0, 27), head) then
-    outcome = 0
-  else
+  local head, outcome = ARGV[at], -1
+  local stores, raises = false, false
+  if not late then
+    stores, raises = passes(redis.pcall('GETRANGE', KEYS[i], 0, 27), head)
+    outcome = stores and 1 or 0
+  end
+  if stores then
     local stamp = now
     if string.sub(head, 17) ~= 'F' then
       stamp = now + ARGV[at + 1]
     end
     local entry = head .. string.format('%011x', stamp) .. ARGV[at + 2]
     redis.call('SET', KEYS[i], entry, 'PX', ARGV[at + 1])
+  elseif raises then
+    redis.call('SETRANGE', KEYS[i], 0, string.sub(head, 1, 16)) -- its time to live stays
+  end
+  if stores or raises then
     changed[#changed + 1] = string.sub(head, 1, 16) .. string.sub(KEYS[i], ARGV[6] + 1)
   end
   reply[i + 1] = outcome
