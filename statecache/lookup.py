@@ -55,6 +55,8 @@ class Moment(NamedTuple):
     at: float
     #: Lost with the cache's contents: a cache that was emptied takes nothing from before.
     epoch: bytes
+    #: What is left of the time that the call may wait for the cache, in seconds.
+    left_s: float
 
 
 class Put(enum.Enum):

@@ -122,20 +122,24 @@ class AsyncStateCache:
             lookups |= zip(batch, map(self._read, raws), strict=True)
         return lookups
 
-    async def moment(self) -> Moment | None:
+    async def moment(self, spent_s: float = 0.0) -> Moment | None:
         """Return what is to be known of the instant before PostgreSQL is asked, or told.
 
-        ``None`` where the cache is to be left alone, or does not tell its time.
+        ``None`` where the cache is to be left alone, does not tell its time, or has had all of it.
         """
+        began, left_s = time.monotonic(), self.timeout_s - spent_s
+        if left_s <= 0:
+            return None
         if not self._clock.is_known:
             if not self._breaker.allows():
                 return None
-            await self._run(_PUT, "time", self.timeout_s, [], 0, 1, b"", _token(), "", 0)
+            await self._run(_PUT, "time", left_s, [], 0, 1, b"", _token(), "", 0)
             if not self._clock.is_known:
                 return None
-        return Moment(time.monotonic(), self._epoch)
+        now = time.monotonic()
+        return Moment(now, self._epoch, left_s - (now - began))
 
-    # Writes: all within one time limit.
+    # Writes, within what their moment left of the time limit.
 
     async def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what was committed after ``moment``, a tombstone where the row is deleted."""
@@ -155,10 +159,12 @@ class AsyncStateCache:
             _Item(trigger_id, format_head(version, FENCE), life_ms)
             for trigger_id, version in versions.items()
         )
-        return await self._put("fence", items, None)
+        moment = await self.moment()
+        # It is true at any time, in any epoch.
+        return await self._put("fence", items, moment and moment._replace(epoch=b""))
 
-    async def fill(self, rows: Mapping[str, Row], moment: Moment, seconds: float) -> dict[str, Put]:
-        """Put what PostgreSQL held after ``moment``, within what is left of the time limit."""
+    async def fill(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
+        """Put what PostgreSQL held after ``moment``."""
         negative_ms = round(self._config.negative_ttl_secs * 1000)
         items = (
             self._item(trigger_id, row.version, row.payload)
@@ -167,7 +173,7 @@ class AsyncStateCache:
             for trigger_id, row in rows.items()
             if row.payload is not None or negative_ms
         )
-        outcomes = await self._store("fill", items, moment, seconds, "")
+        outcomes = await self._store("fill", items, moment, "")
         for outcome in outcomes.values():
             if outcome is not Put.FAILED:
                 self._tally.add("fill" if outcome is Put.STORED else "fill_dropped")
@@ -254,13 +260,9 @@ class AsyncStateCache:
     async def _put(
         self, operation: str, items: Iterable[_Item], moment: Moment | None
     ) -> dict[str, Put]:
-        asked = time.monotonic()
-        now = await self.moment()
-        if now is None:
+        if moment is None:
             return {item.trigger_id: Put.FAILED for item in items}
-        left = asked + self.timeout_s - time.monotonic()
-        as_of = moment or now._replace(epoch=b"")
-        outcomes = await self._store(operation, items, as_of, left, self.channel)
+        outcomes = await self._store(operation, items, moment, self.channel)
         for outcome in outcomes.values():
             if outcome is not Put.FAILED:
                 self._tally.add(f"put_{outcome.name.lower()}")
@@ -271,7 +273,6 @@ class AsyncStateCache:
         operation: str,
         items: Iterable[_Item],
         moment: Moment,
-        seconds: float,
         channel: str,
     ) -> dict[str, Put]:
         """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows.
@@ -280,7 +281,7 @@ class AsyncStateCache:
         long outdated.
         """
         outcomes: dict[str, Put] = {}
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + moment.left_s
         for batch in _batches(items):
             left = ends - time.monotonic()
             outcomes |= dict.fromkeys((item.trigger_id for item in batch), Put.FAILED)

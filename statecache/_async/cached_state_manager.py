@@ -276,21 +276,19 @@ class AsyncCachedStateManager(AsyncStateManager):
         is_current: Callable[[str], bool],
     ) -> dict[str, Fetched]:
         """Return what PostgreSQL holds, and what the cache made of it."""
-        began = time.monotonic()
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
         sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
-        moment = await cache.moment() if sound else None
-        read_at = time.monotonic()
+        moment = await cache.moment(spent) if sound else None
+        began = time.monotonic()
         rows = await self._table.read(trigger_ids)
         fetched = {key: Fetched(rows[key].payload if key in rows else None) for key in trigger_ids}
         # Nor is it given what this manager itself has overwritten since.
         fills = {key: rows.get(key, Row(None, 0)) for key in sound if is_current(key)}
-        left = cache.timeout_s - spent - (read_at - began)
-        if moment is None or not fills or left <= 0:
+        if moment is None or not fills:
             return fetched
         sent = time.monotonic()
-        outcomes = await cache.fill(fills, moment, left)
+        outcomes = await cache.fill(fills, moment)
         self._lifetimes.note_fetch((time.monotonic() - began) * 1000)
         for key, outcome in outcomes.items():
             row, stored = fills[key], outcome is Put.STORED

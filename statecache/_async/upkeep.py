@@ -31,7 +31,7 @@ async def warm(
             break
         rows = await table.read(batch)
         live = {key: row for key, row in rows.items() if row.payload is not None}
-        outcomes = await cache.fill(live, moment, cache.timeout_s)
+        outcomes = await cache.fill(live, moment)
         taken += sum(outcome is Put.STORED for outcome in outcomes.values())
     return taken
 

@@ -123,20 +123,24 @@ class StateCache:
             lookups |= zip(batch, map(self._read, raws), strict=True)
         return lookups
 
-    def moment(self) -> Moment | None:
+    def moment(self, spent_s: float = 0.0) -> Moment | None:
         """Return what is to be known of the instant before PostgreSQL is asked, or told.
 
-        ``None`` where the cache is to be left alone, or does not tell its time.
+        ``None`` where the cache is to be left alone, does not tell its time, or has had all of it.
         """
+        began, left_s = time.monotonic(), self.timeout_s - spent_s
+        if left_s <= 0:
+            return None
         if not self._clock.is_known:
             if not self._breaker.allows():
                 return None
-            self._run(_PUT, "time", self.timeout_s, [], 0, 1, b"", _token(), "", 0)
+            self._run(_PUT, "time", left_s, [], 0, 1, b"", _token(), "", 0)
             if not self._clock.is_known:
                 return None
-        return Moment(time.monotonic(), self._epoch)
+        now = time.monotonic()
+        return Moment(now, self._epoch, left_s - (now - began))
 
-    # Writes: all within one time limit.
+    # Writes, within what their moment left of the time limit.
 
     def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what was committed after ``moment``, a tombstone where the row is deleted."""
@@ -156,10 +160,12 @@ class StateCache:
             _Item(trigger_id, format_head(version, FENCE), life_ms)
             for trigger_id, version in versions.items()
         )
-        return self._put("fence", items, None)
+        moment = self.moment()
+        # It is true at any time, in any epoch.
+        return self._put("fence", items, moment and moment._replace(epoch=b""))
 
-    def fill(self, rows: Mapping[str, Row], moment: Moment, seconds: float) -> dict[str, Put]:
-        """Put what PostgreSQL held after ``moment``, within what is left of the time limit."""
+    def fill(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
+        """Put what PostgreSQL held after ``moment``."""
         negative_ms = round(self._config.negative_ttl_secs * 1000)
         items = (
             self._item(trigger_id, row.version, row.payload)
@@ -168,7 +174,7 @@ class StateCache:
             for trigger_id, row in rows.items()
             if row.payload is not None or negative_ms
         )
-        outcomes = self._store("fill", items, moment, seconds, "")
+        outcomes = self._store("fill", items, moment, "")
         for outcome in outcomes.values():
             if outcome is not Put.FAILED:
                 self._tally.add("fill" if outcome is Put.STORED else "fill_dropped")
@@ -253,13 +259,9 @@ class StateCache:
         return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
 
     def _put(self, operation: str, items: Iterable[_Item], moment: Moment | None) -> dict[str, Put]:
-        asked = time.monotonic()
-        now = self.moment()
-        if now is None:
+        if moment is None:
             return {item.trigger_id: Put.FAILED for item in items}
-        left = asked + self.timeout_s - time.monotonic()
-        as_of = moment or now._replace(epoch=b"")
-        outcomes = self._store(operation, items, as_of, left, self.channel)
+        outcomes = self._store(operation, items, moment, self.channel)
         for outcome in outcomes.values():
             if outcome is not Put.FAILED:
                 self._tally.add(f"put_{outcome.name.lower()}")
@@ -270,7 +272,6 @@ class StateCache:
         operation: str,
         items: Iterable[_Item],
         moment: Moment,
-        seconds: float,
         channel: str,
     ) -> dict[str, Put]:
         """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows.
@@ -279,7 +280,7 @@ class StateCache:
         long outdated.
         """
         outcomes: dict[str, Put] = {}
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + moment.left_s
         for batch in _batches(items):
             left = ends - time.monotonic()
             outcomes |= dict.fromkeys((item.trigger_id for item in batch), Put.FAILED)

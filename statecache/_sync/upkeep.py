@@ -30,7 +30,7 @@ def warm(table: StateTable, cache: StateCache, limit: int, ids: list[str] | None
             break
         rows = table.read(batch)
         live = {key: row for key, row in rows.items() if row.payload is not None}
-        outcomes = cache.fill(live, moment, cache.timeout_s)
+        outcomes = cache.fill(live, moment)
         taken += sum(outcome is Put.STORED for outcome in outcomes.values())
     return taken
 

@@ -47,7 +47,7 @@ class Cache:
         return self.cache.put({"t": Row(payload, version)}, moment or self.moment())["t"]
 
     def fill(self, version: int, payload: bytes, moment: Moment) -> Put:
-        return self.cache.fill({"t": Row(payload, version)}, moment, 1.0)["t"]
+        return self.cache.fill({"t": Row(payload, version)}, moment)["t"]
 
 
 @pytest.fixture

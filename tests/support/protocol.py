@@ -232,7 +232,7 @@ class Protocol:
             if lane.moment is not None and actor in lane.rows:
                 by_moment[lane.moment][lane.key] = lane.rows[actor]
         for moment, rows in by_moment.items():
-            outcomes = self._caches[actor].fill(rows, moment, 10.0)
+            outcomes = self._caches[actor].fill(rows, moment)
             assert Put.FAILED not in outcomes.values()
 
     def _empty(self, _actor: str, _lanes: list[Lane]) -> None:
