@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from support.scratch import Scratch
 
 from statecache import AsyncStateManager
-from statecache.study.bench.cells import read_rows
+from statecache.study.bench.audit import open_audit
 from statecache.study.bench.ledger import check_rows
 from statecache.study.bench.load import Run, make_plan, run_mix
 from statecache.study.bench.stage import load_table, trigger_ids
@@ -39,10 +39,11 @@ async def mix(scratch: Scratch, callers: int) -> tuple[Run, int]:
 
 def test_the_database_bears_a_run_out(scratch: Scratch, servers: Servers) -> None:
     load_table(servers, scratch.schema, IDS)
-    before = read_rows(servers, scratch.schema)
-    assert {held.number for held in before.values()} == {0}
-    run, loads = asyncio.run(mix(scratch, 6))
-    after = read_rows(servers, scratch.schema)
+    with open_audit(servers) as audit:
+        before = audit.rows(scratch.schema)
+        assert {held.number for held in before.values()} == {0}
+        run, loads = asyncio.run(mix(scratch, 6))
+        after = audit.rows(scratch.schema)
     assert check_rows(run.writes, before, after, absorbed=0) == len(run.writes) > 0
     assert len(run.latencies) == loads + len(run.writes)
     assert len({write.number for write in run.writes}) == len(run.writes), "all distinct"
