@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,40 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
-import redis
+from support.database_trouble import fails_clearly, locked, use, waiting
 from support.interrupts import eventually
 from support.managers import CACHED, KINDS
 from support.scratch import Scratch
 
-from statecache import DatabaseError, init_db
-from statecache.study.bench.process import OwnServers, own_servers
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[OwnServers]:
-    """Servers that nobody else uses: killing them is safe."""
-    with own_servers() as running:
-        yield running
-
-
-@pytest.fixture
-def corner(own: OwnServers) -> Iterator[Scratch]:
-    """A schema and a prefix there, which go when the servers go."""
-    token = secrets.token_hex(4)
-    servers = own.servers
-    init_db(servers.database_url, schema=f"test_{token}")
-    with (
-        psycopg.connect(servers.database_url, autocommit=True) as database,
-        redis.Redis.from_url(servers.redis_url) as cache,
-    ):
-        yield Scratch(
-            servers.database_url,
-            servers.redis_url,
-            f"test_{token}",
-            f"test:{token}:",
-            database,
-            cache,
-        )
+from statecache import DatabaseError
+from statecache.study.bench.process import OwnServers
 
 
 @contextmanager
@@ -76,25 +48,6 @@ TROUBLES = {"killed": killed, "refusing": refusing}
 @pytest.fixture(params=TROUBLES)
 def trouble(request: pytest.FixtureRequest) -> Callable[[OwnServers], Any]:
     return TROUBLES[request.param]
-
-
-def fails_clearly(call: Callable[[], Any], url: str) -> None:
-    with pytest.raises(DatabaseError) as caught:
-        call()
-    text = str(caught.value)
-    assert text.endswith((".", "?"))
-    assert "\n" not in text
-    assert url.split(":")[2].split("@", maxsplit=1)[0] not in text, "the password"
-
-
-def use(manager: Any, name: str) -> None:
-    """Every operation, with its right answer."""
-    manager.update_state(name, {"n": 1})
-    assert manager.load_state(name) == {"n": 1}
-    manager.delete_state(name)
-    assert manager.load_state(name) is None
-    manager.update_state(name, {"n": 2})
-    assert manager.load_state(name) == {"n": 2}
 
 
 def recovered(manager: Any, name: str) -> bool:
@@ -217,21 +170,6 @@ class Writer(threading.Thread):
         self.join(60)
         assert not self.is_alive()
         assert self.wrong == [], "its own write, read back"
-
-
-@contextmanager
-def locked(corner: Scratch, name: str) -> Iterator[None]:
-    """Let another transaction hold the row: whoever updates it waits in PostgreSQL."""
-    with psycopg.connect(corner.database_url) as connection:
-        table = f"{corner.schema}.trigger_state"
-        connection.execute(f"SELECT FROM {table} WHERE trigger_id = %s FOR UPDATE", [name])
-        yield
-
-
-def waiting(corner: Scratch) -> list[int]:
-    """Return the backends that wait for a lock."""
-    rows = corner.sql("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    return [pid for (pid,) in rows]
 
 
 @pytest.mark.parametrize("kind", KINDS)
