@@ -16,12 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
+import redis
 from psycopg import sql
 
 from statecache.study.errors import CountingError
 from statecache.study.servers import Database, Servers, open_database, open_redis
 
-__all__ = ["CountingError", "ServerCounts", "count"]
+__all__ = ["CountingError", "ServerCounts", "count", "count_over"]
 
 #: What a client sends to set a connection up, and the snapshot's own INFO: not the study's work.
 _CONNECTION_COMMANDS = re.compile(r"(?:info|hello|auth|select|ping|quit|client\|.*)\Z")
@@ -84,11 +85,15 @@ def count(servers: Servers, schemas: Sequence[str]) -> ServerCounts:
 
     Raises ``ServersError`` where a server does not answer.
     """
-    with open_database(servers) as database:
-        found = _statements(database, schemas)
-    with open_redis(servers) as client:
-        redis_run = client.info("server")["run_id"]
-        stats = client.info("commandstats")
+    with open_database(servers) as database, open_redis(servers) as client:
+        return count_over(database, client, schemas)
+
+
+def count_over(database: Database, client: redis.Redis, schemas: Sequence[str]) -> ServerCounts:
+    """Do the same over connections that are open already."""
+    found = _statements(database, schemas)
+    redis_run = client.info("server")["run_id"]
+    stats = client.info("commandstats")
     commands = {name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()}
     statements, reset, evictions, ambiguous = found or (None, "", 0, 0)
     return ServerCounts(

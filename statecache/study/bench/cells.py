@@ -8,18 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import psycopg
-from psycopg import sql
-
 from statecache import AsyncStateManager
-from statecache.study.bench.backends import backend_cpu_s
+from statecache.study.bench.audit import Audit
 from statecache.study.bench.foreign import Foreign, writing_meanwhile
-from statecache.study.bench.ledger import Held, check_rows
+from statecache.study.bench.ledger import check_rows
 from statecache.study.bench.load import Plan, run_mix
-from statecache.study.counting import count
-from statecache.study.servers import Servers
 
-__all__ = ["Cell", "Subject", "measure_cell", "read_rows", "tidy"]
+__all__ = ["Cell", "Subject", "measure_cell"]
 
 #: Share of a run, before what is measured, that warms up.
 WARM_UP = 0.2
@@ -53,7 +48,7 @@ class Subject:
 
 
 async def measure_cell(
-    servers: Servers,
+    audit: Audit,
     subject: Subject,
     plan: Plan,
     *,
@@ -65,11 +60,12 @@ async def measure_cell(
 
     Raises ``StudyError`` where the database does not bear the acknowledged writes out.
     """
-    before = read_rows(servers, subject.schema)
-    counted = count(servers, [subject.schema])
-    cpu, own_cpu = backend_cpu_s(servers), time.process_time()
+    before = audit.rows(subject.schema)
+    counted = audit.counts(subject.schema)
+    cpu = audit.backend_cpu_s()
     absorbed = subject.manager.get_cache_stats().writes_absorbed
     with writing_meanwhile(foreign, subject.variant) as foreign_writes:
+        own_cpu = time.process_time()
         runs = [
             await run_mix(
                 subject.manager,
@@ -81,16 +77,14 @@ async def measure_cell(
             )
             for start, length in ((0, WARM_UP * seconds), (len(plan.ids) // 7, seconds))
         ]
+        own_cpu = time.process_time() - own_cpu
     subject.offset += 31_337
     absorbed = subject.manager.get_cache_stats().writes_absorbed - absorbed
-    own_cpu = time.process_time() - own_cpu
-    cpu_later = backend_cpu_s(servers)
-    statements = (count(servers, [subject.schema]) - counted).statements
+    cpu_later = audit.backend_cpu_s()
+    statements = (audit.counts(subject.schema) - counted).statements
     writes = [write for run in runs for write in run.writes]
-    check_rows(
-        writes + foreign_writes, before, read_rows(servers, subject.schema), absorbed=absorbed
-    )
-    tidy(servers, subject.schema)
+    check_rows(writes + foreign_writes, before, audit.rows(subject.schema), absorbed=absorbed)
+    audit.tidy(subject.schema)
     operations = sum(len(run.latencies) for run in runs)
     measured = runs[-1]
     return Cell(
@@ -108,24 +102,3 @@ async def measure_cell(
         client_s_per_op=own_cpu / operations,
         absorbed_share=absorbed / len(writes) if writes else 0.0,
     )
-
-
-def read_rows(servers: Servers, schema: str) -> dict[str, Held]:
-    """Return what every row holds."""
-    # With an alias, so that the servers' counters know whose statement this is.
-    query = sql.SQL(
-        "SELECT trigger_id, (state_data->>'count')::bigint, version FROM {}.trigger_state AS {}"
-    ).format(sql.Identifier(schema), sql.Identifier(schema))
-    with psycopg.connect(servers.database_url) as connection:
-        rows = connection.execute(query).fetchall()
-    return {trigger_id: Held(number, version) for trigger_id, number, version in rows}
-
-
-def tidy(servers: Servers, schema: str) -> None:
-    """Remove dead rows, so that no run pays for the one before it."""
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT tablename::text FROM pg_tables WHERE schemaname = %s", [schema]
-        ).fetchall()
-        for (table,) in tables:
-            connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from statecache import AsyncStateManager
-from statecache.study.bench.cells import read_rows, tidy
+from statecache.study.bench.audit import Audit, open_audit
 from statecache.study.bench.ledger import Held
 from statecache.study.bench.load import all_of
 from statecache.study.bench.mixes import FACTORIAL, Mechanisms, best_pool_size
@@ -19,7 +18,6 @@ from statecache.study.bench.stage import Stage, trigger_ids
 from statecache.study.bench.timing import Round, interleave
 from statecache.study.engine import TriggerEngine
 from statecache.study.errors import StudyError
-from statecache.study.workspace import Workspace
 
 __all__ = ["check_events", "measure_engine"]
 
@@ -36,15 +34,23 @@ async def measure_engine(stage: Stage) -> Findings:
     """Measure events a second with many triggers at once, each handling one event at a time."""
     ids = trigger_ids(stage.effort.triggers)
     names = [variant.name for variant in FACTORIAL]
-    with stage.workspace(names, ids) as workspace:
+    with stage.workspace(names, ids) as workspace, open_audit(stage.servers) as audit:
 
         async def work(manager: AsyncStateManager, seconds: float) -> float:
             events, elapsed = await _handle_events(manager, ids, seconds)
             return events.total() / elapsed
 
-        size, sweep = await best_pool_size(stage, workspace, work)
+        size, sweep = await best_pool_size(stage, workspace, audit, work)
         async with Opening(stage.servers) as opening:
-            rounds = await _open_rounds(stage, workspace, opening, ids, size)
+            pool = await opening.async_pool(size)
+            rounds: dict[str, Round[float]] = {}
+            for variant in FACTORIAL:
+                config = stage.config(workspace, variant.name, **variant.changes(len(ids)))
+                open_one = opening.async_cached if variant.redis else opening.async_manager
+                manager = await open_one(pool, config)
+                await manager.load_states(ids)
+                rounds[variant.name] = _round(stage, audit, manager, config.schema, ids)
+            rounds[NOISE] = rounds[NONE]
             rates = await interleave(
                 rounds, pairs=stage.effort.mix_pairs, seed=stage.seed, on_turn=stage.progress
             )
@@ -60,34 +66,19 @@ async def measure_engine(stage: Stage) -> Findings:
     )
 
 
-async def _open_rounds(
-    stage: Stage, workspace: Workspace, opening: Opening, ids: Sequence[str], size: int
-) -> dict[str, Round[float]]:
-    pool = await opening.async_pool(size)
+def _round(
+    stage: Stage, audit: Audit, manager: AsyncStateManager, schema: str, ids: Sequence[str]
+) -> Round[float]:
+    async def measure() -> float:
+        """Return events a second, once the database has borne out every one of them."""
+        before = audit.rows(schema)
+        warm_up, _elapsed = await _handle_events(manager, ids, WARM_UP * stage.effort.run_s)
+        events, elapsed = await _handle_events(manager, ids, stage.effort.run_s)
+        check_events(warm_up + events, before, audit.rows(schema))
+        audit.tidy(schema)
+        return events.total() / elapsed
 
-    def round_of(manager: AsyncStateManager, schema: str) -> Round[float]:
-        return lambda: _measure(stage, manager, schema, ids)
-
-    rounds: dict[str, Round[float]] = {}
-    for variant in FACTORIAL:
-        config = stage.config(workspace, variant.name, **variant.changes(len(ids)))
-        open_one = opening.async_cached if variant.redis else opening.async_manager
-        manager = await open_one(pool, config)
-        await asyncio.gather(*map(manager.load_state, ids))
-        rounds[variant.name] = round_of(manager, config.schema)
-    return rounds | {NOISE: rounds[NONE]}
-
-
-async def _measure(
-    stage: Stage, manager: AsyncStateManager, schema: str, ids: Sequence[str]
-) -> float:
-    """Return events a second, once the database has borne out every one of them."""
-    before = read_rows(stage.servers, schema)
-    warm_up, _elapsed = await _handle_events(manager, ids, WARM_UP * stage.effort.run_s)
-    events, elapsed = await _handle_events(manager, ids, stage.effort.run_s)
-    check_events(warm_up + events, before, read_rows(stage.servers, schema))
-    tidy(stage.servers, schema)
-    return events.total() / elapsed
+    return measure
 
 
 async def _handle_events(

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from statecache import AsyncStateManager
-from statecache.study.bench.cells import Cell, Subject, measure_cell, tidy
+from statecache.study.bench.audit import Audit, open_audit
+from statecache.study.bench.cells import Cell, Subject, measure_cell
 from statecache.study.bench.foreign import Foreign, running_foreign
 from statecache.study.bench.load import Plan, Spread, make_plan, popular_ids, run_mix
 from statecache.study.bench.opening import Opening
@@ -92,13 +93,18 @@ async def measure_mixes(stage: Stage) -> Findings:
                 popular_ids(plans["zipf"], FOREIGN_IDS),
             )
         )
+        audit = stack.enter_context(open_audit(stage.servers))
         for callers in stage.effort.callers:
-            size, sweep = await best_pool_size(stage, workspace, _mix_of(plans["zipf"], callers))
+            work = _mix_of(plans["zipf"], callers)
+            size, sweep = await best_pool_size(stage, workspace, audit, work)
             tables[f"pool sizes without a cache, {callers} callers"] = sweep
             async with Opening(stage.servers) as opening:
                 subjects = await _open_subjects(stage, workspace, opening, size)
                 for spread in SPREADS:
-                    rounds = _rounds(stage, subjects, foreign, plans[spread], callers)
+                    rounds = {
+                        name: _round(stage, subject, plans[spread], callers, (audit, foreign))
+                        for name, subject in subjects.items()
+                    }
                     part = stage.part(settings.index((callers, spread)), len(settings))
                     cells = await interleave(
                         rounds,
@@ -115,6 +121,7 @@ async def measure_mixes(stage: Stage) -> Findings:
 async def best_pool_size(
     stage: Stage,
     workspace: Workspace,
+    audit: Audit,
     work: Callable[[AsyncStateManager, float], Awaitable[float]],
 ) -> tuple[int, list[dict[str, Any]]]:
     """Return the pool size at which the manager without a cache does most, and what each did.
@@ -130,7 +137,7 @@ async def best_pool_size(
 
         async def run(manager: AsyncStateManager) -> float:
             rate = await work(manager, stage.effort.run_s / 2)
-            tidy(stage.servers, config.schema)
+            audit.tidy(config.schema)
             return rate
 
         measured = await interleave(
@@ -173,20 +180,13 @@ async def _open_subjects(
     return subjects | {NOISE: subjects[NONE.name]}
 
 
-def _rounds(
-    stage: Stage, subjects: Mapping[str, Subject], foreign: Foreign, plan: Plan, callers: int
-) -> dict[str, Round[Cell]]:
-    def round_of(subject: Subject) -> Round[Cell]:
-        return lambda: measure_cell(
-            stage.servers,
-            subject,
-            plan,
-            callers=callers,
-            seconds=stage.effort.run_s,
-            foreign=foreign,
-        )
-
-    return {name: round_of(subject) for name, subject in subjects.items()}
+def _round(
+    stage: Stage, subject: Subject, plan: Plan, callers: int, beside: tuple[Audit, Foreign]
+) -> Round[Cell]:
+    audit, foreign = beside
+    return lambda: measure_cell(
+        audit, subject, plan, callers=callers, seconds=stage.effort.run_s, foreign=foreign
+    )
 
 
 def _rows(

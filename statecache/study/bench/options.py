@@ -9,6 +9,7 @@ from typing import Any
 
 from statecache import init_db
 from statecache.recorder import AccessRecorder
+from statecache.study.bench.audit import Audit, open_audit
 from statecache.study.bench.cells import Subject, measure_cell
 from statecache.study.bench.load import make_plan
 from statecache.study.bench.mixes import ALL, WRITE_SHARE
@@ -75,11 +76,12 @@ async def measure_options(stage: Stage) -> Findings:
         workspace = stack.enter_context(stage.workspace([one.name for one in _OPTIONS], IDS))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         recorder = stack.enter_context(closing(AccessRecorder(folder, SAMPLE)))
+        audit = stack.enter_context(open_audit(stage.servers))
         async with Opening(stage.servers) as opening:
-            rounds = {
-                option.name: await _open(stage, workspace, opening, option, recorder)
-                for option in _OPTIONS
-            }
+            rounds: dict[str, Round[float]] = {}
+            for option in _OPTIONS:
+                subject = await _open(stage, workspace, opening, option, recorder)
+                rounds[option.name] = _round(stage, audit, subject, _LOADS[option.caches])
             rates = await interleave(
                 rounds, pairs=stage.effort.option_pairs, seed=stage.seed, on_turn=stage.progress
             )
@@ -102,8 +104,8 @@ async def measure_options(stage: Stage) -> Findings:
 
 async def _open(
     stage: Stage, workspace: Workspace, opening: Opening, option: _Option, recorder: AccessRecorder
-) -> Round[float]:
-    """Open the option's manager, and return a round that measures its throughput."""
+) -> Subject:
+    """Open a manager with the option on."""
     changes: dict[str, Any] = ALL.changes(len(IDS)) if option.caches else {}
     config = stage.config(
         workspace, option.name, **changes, repair_poll_secs=option.repair_poll_secs
@@ -114,15 +116,16 @@ async def _open(
     pool = await opening.async_pool(POOL_SIZE)
     manager = await open_one(pool, config, observer=recorder if option.records else None)
     await manager.load_states(IDS)
-    load = _LOADS[option.caches]
+    return Subject(manager, config.schema, option.name)
+
+
+def _round(stage: Stage, audit: Audit, subject: Subject, load: _Load) -> Round[float]:
     # Uniform keys: a share of the keys is the same share of the accesses.
     plan = make_plan(IDS, "uniform", load.write_share, stage.seed)
-    subject = Subject(manager, config.schema, option.name)
 
     async def measure() -> float:
-        cell = await measure_cell(
-            stage.servers, subject, plan, callers=load.callers, seconds=stage.effort.option_run_s
-        )
+        seconds = stage.effort.option_run_s
+        cell = await measure_cell(audit, subject, plan, callers=load.callers, seconds=seconds)
         return cell.throughput
 
     return measure

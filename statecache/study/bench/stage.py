@@ -58,11 +58,11 @@ class Effort:
 
 FULL = Effort(
     pairs=200,
-    mix_pairs=8,
+    mix_pairs=14,
     calls=50,
     concurrent_calls=320,
     local_calls=5_000,
-    run_s=0.6,
+    run_s=0.4,
     ids=10_000,
     callers=(32, 100, 256),
     pool_sizes=(2, 4, 8, 16, 32, 64),

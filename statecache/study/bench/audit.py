@@ -1,0 +1,78 @@
+"""What the servers say of a benchmark: rows, statements, CPU time; over one connection to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import redis
+from psycopg import sql
+
+from statecache.study.bench.ledger import Held
+from statecache.study.bench.opening import APPLICATION
+from statecache.study.counting import ServerCounts, count_over
+from statecache.study.servers import Database, Servers, open_database, open_redis
+
+__all__ = ["Audit", "open_audit"]
+
+
+class Audit:
+    """Looks at the servers between measurements, and never during one."""
+
+    def __init__(self, database: Database, cache: redis.Redis, *, is_local: bool) -> None:
+        self._database = database
+        self._cache = cache
+        self._is_local = is_local
+
+    def rows(self, schema: str) -> dict[str, Held]:
+        """Return what every row holds."""
+        # With an alias, so that the servers' counters know whose statement this is.
+        query = sql.SQL(
+            "SELECT trigger_id, (state_data->>'count')::bigint, version FROM {}.trigger_state AS {}"
+        ).format(sql.Identifier(schema), sql.Identifier(schema))
+        rows = self._database.execute(query).fetchall()
+        return {trigger_id: Held(number, version) for trigger_id, number, version in rows}
+
+    def counts(self, schema: str) -> ServerCounts:
+        """Return the servers' own counters; see ``counting``."""
+        return count_over(self._database, self._cache, [schema])
+
+    def backend_cpu_s(self) -> float | None:
+        """Return the CPU seconds so far of the backends that serve the benchmark's pools.
+
+        ``None`` where they run on another machine, or are hidden from this user.
+        """
+        if not self._is_local:
+            return None
+        rows = self._database.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s", [APPLICATION]
+        ).fetchall()
+        try:
+            return sum(_cpu_s(int(pid)) for (pid,) in rows)
+        except (OSError, psutil.Error):
+            return None
+
+    def tidy(self, schema: str) -> None:
+        """Remove dead rows, so that no run pays for the one before it."""
+        tables = self._database.execute(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = %s", [schema]
+        ).fetchall()
+        for (table,) in tables:
+            self._database.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))
+
+
+@contextmanager
+def open_audit(servers: Servers) -> Iterator[Audit]:
+    """Yield an audit whose connections are closed at the end."""
+    with open_database(servers) as database, open_redis(servers) as cache:
+        yield Audit(database, cache, is_local=servers.embedded)
+
+
+def _cpu_s(pid: int) -> float:
+    schedule = Path(f"/proc/{pid}/schedstat")
+    if schedule.exists():  # nanoseconds, where cpu_times counts in hundredths of a second
+        return int(schedule.read_text().split()[0]) / 1e9
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
