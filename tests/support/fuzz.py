@@ -64,8 +64,9 @@ def _nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+GOOD_STATES = _nested(GOOD_LEAVES)
 #: Two thirds are states that are to survive.
-ANY_STATES = _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES | BAD_LEAVES)
+ANY_STATES = GOOD_STATES | _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES | BAD_LEAVES)
 
 
 def is_good_id(trigger_id: str) -> bool:
