@@ -10,8 +10,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeAlias, TypeVar
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
@@ -47,9 +48,31 @@ AsyncCall: TypeAlias = Callable[[list[str], Callable[[str], bool]], Awaitable[di
 Call: TypeAlias = Callable[[list[str], Callable[[str], bool]], dict[str, T]]
 
 
-async def async_finish(function: Callable[[V], Awaitable[None]], value: V) -> None:
-    """Call a function that goes on to its end, also where the caller is cancelled meanwhile."""
-    await asyncio.shield(function(value))
+async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:
+    """Call a function that goes on to its end, also where the caller is cancelled meanwhile.
+
+    A task of its own costs more than most calls: it is made only for one that has to wait.
+    """
+    work = function(value)
+    try:
+        waited_for = work.send(None)
+    except StopIteration:
+        return
+
+    @types.coroutine
+    def rest() -> Generator[Any, Any, None]:
+        nonlocal waited_for
+        while True:
+            try:
+                sent = yield waited_for
+                waited_for = work.send(sent)
+            except StopIteration:
+                return
+
+    async def go_on() -> None:
+        await rest()
+
+    await asyncio.shield(go_on())
 
 
 def finish(function: Callable[[V], None], value: V) -> None:

@@ -61,10 +61,6 @@ class Lifetimes:
         self._lock = threading.Lock()
         self._keys: OrderedDict[str, _Use] = OrderedDict()
         self._fetch_ms = 0.0
-        limits = (ttl_ms, ttl_min_ms, ttl_max_ms) if self._odds else (ttl_ms,)
-        #: The shortest and the longest life that ``ttl_ms`` may return.
-        self.shortest_ms = max(1, int(min(limits) * (1 - jitter)))
-        self.longest_ms = max(1, int(max(limits)))
 
     def ttl_ms(self, trigger_id: str) -> int:
         """Return how long an entry that is put now is to live, in ms, at least 1."""

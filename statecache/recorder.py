@@ -145,7 +145,7 @@ class AccessRecorder:
         self._parts += 1
         path = self._folder / f"{self._name}-{self._parts:06d}.parquet"
         # Readers of the folder pass over names that begin with a dot.
-        unfinished = path.with_name(f".{path.name}")
+        unfinished = path.with_name(f".{path.stem}.unfinished")
         try:
             _write_parquet(unfinished, rows, self._epoch_s, self._salt)
             unfinished.replace(path)

@@ -47,7 +47,7 @@ class Statements:
     count: bytes
     #: limit → (trigger_id) of the live states that were updated last
     recent: bytes
-    #: versions: a JSON object trigger id → version
+    #: versions: a JSON object trigger id → version; every statement returns rows
     mark: bytes
     #: limit → (trigger_id, version), longest marked first
     marked: bytes
@@ -160,12 +160,13 @@ def statements_for(schema: str) -> Statements:
         mark=render(
             "INSERT INTO {dirty} AS {t} (trigger_id, version) " + _MARK_SOURCE.decode() + " "
             "ON CONFLICT (trigger_id) DO UPDATE SET "
-            "version = greatest({t}.version, excluded.version)"
+            "version = greatest({t}.version, excluded.version) RETURNING 1"
         ),
         marked=render("SELECT trigger_id, version FROM {dirty} AS {t} ORDER BY noted_at LIMIT %s"),
         unmark=render(
             "DELETE FROM {dirty} AS {t} USING "
             "jsonb_each_text(convert_from(%b, 'UTF8')::jsonb) AS repaired (id, upto) "
-            "WHERE {t}.trigger_id = repaired.id AND {t}.version <= repaired.upto::bigint"
+            "WHERE {t}.trigger_id = repaired.id AND {t}.version <= repaired.upto::bigint "
+            "RETURNING 1"
         ),
     )

@@ -87,6 +87,7 @@ class Tally:
         """Return the counters as ``CacheStats``."""
         with self._lock:
             counts = self._counts.copy()
+        reads, writes = self.reads.snapshot(), self.writes.snapshot()
         misses = _group(counts, "miss:")
         errors = _group(counts, "error:")
         return CacheStats(
@@ -104,14 +105,14 @@ class Tally:
             puts_superseded=counts["put_superseded"],
             puts_late=counts["put_late"],
             cache_commands=_group(counts, "command:"),
-            db_reads=counts["db_read"],
-            db_writes=counts["db_write"],
+            db_reads=reads.count,
+            db_writes=writes.count,
             coalesced=counts["coalesced"],
             writes_absorbed=counts["write_absorbed"],
             unrepaired=unrepaired,
             breaker_open=breaker_open,
-            db_read_seconds=self.reads.snapshot(),
-            db_write_seconds=self.writes.snapshot(),
+            db_read_seconds=reads,
+            db_write_seconds=writes,
         )
 
 

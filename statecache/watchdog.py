@@ -92,16 +92,14 @@ class _Watch:
         self._running: dict[int, StatementLimit] = {}
         self._pause_s = 0.25
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._pid = 0
 
     def add(self, limit: StatementLimit) -> None:
         self._running[id(limit)] = limit
         if limit._seconds < 4 * self._pause_s:
             self._pause_s = limit._seconds / 4
-        thread = self._thread
-        # A forked child has the object, but not the thread.
-        if thread is None or not thread.is_alive() or self._pid != os.getpid():
+        # The thread never ends, but a forked child does not have it.
+        if self._pid != os.getpid():
             self._start()
 
     def remove(self, limit: StatementLimit) -> None:
@@ -109,13 +107,9 @@ class _Watch:
 
     def _start(self) -> None:
         with self._lock:
-            thread = self._thread
-            if thread is None or not thread.is_alive() or self._pid != os.getpid():
+            if self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._thread = threading.Thread(
-                    target=self._run, name="statecache-watch", daemon=True
-                )
-                self._thread.start()
+                threading.Thread(target=self._run, name="statecache-watch", daemon=True).start()
 
     def _run(self) -> None:
         while True:

@@ -179,6 +179,9 @@ class AsyncCachedStateManager(AsyncStateManager):
             return await super()._find_many(trigger_ids)
         started = time.monotonic()
         since = 0 if self._memory is None else self._memory.changes
+        if self._reads is None:  # else each caller has noted its own
+            for trigger_id in trigger_ids:
+                self._lifetimes.note_read(trigger_id)
         asked = [key for key in trigger_ids if key not in self._unrepaired]
         lookups = dict.fromkeys(trigger_ids, Lookup(reason="unrepaired"))
         lookups |= await cache.get_many(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -45,6 +45,8 @@ class StateManager:
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer
+        # An observer with a method ``wants`` is asked first: telling costs more than asking.
+        self._wants: Callable[[str], bool] = getattr(observer, "wants", _always)
         self._config = config or CacheConfig()
         self._tally = Tally()
         self._table = StateTable(pool, self._config, self._tally)
@@ -232,7 +234,7 @@ class StateManager:
         return (self._committed({trigger_id: row}, moment, marked=mark))[trigger_id]
 
     def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
-        if self._observer is not None:
+        if self._observer is not None and self._wants(trigger_id):
             outcome, armed, size = found.outcome, found.armed, len(found.payload or b"")
             ended = time.monotonic()
             self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))
@@ -295,6 +297,10 @@ class StateManager:
     def _marks(self) -> bool:
         """Return whether written keys are to be noted as dirty: no cache is told of them."""
         return self._config.repair_poll_secs > 0
+
+
+def _always(_trigger_id: str) -> bool:
+    return True
 
 
 def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> ConnectionPool[Any]:

@@ -53,11 +53,11 @@ class StateTable:
         """
         if not trigger_ids:
             return {}
-        self._tally.add("db_read")
-        value: str | bytes = orjson.dumps(list(trigger_ids))
-        statement = self._sql.read_settled if settled else self._sql.read_many
         if len(trigger_ids) == 1 and not settled:
-            statement, value = self._sql.read, trigger_ids[0]
+            statement, values = self._sql.read, (trigger_ids[0],)  # type: tuple[bytes, tuple[object]]
+        else:
+            statement = self._sql.read_settled if settled else self._sql.read_many
+            values = (orjson.dumps(list(trigger_ids)),)
         if not self._reads.take(self._timeout_s):
             raise DatabaseError(
                 "too many reads of PostgreSQL at once (STATE_CACHE_MAX_DB_READS): none of them "
@@ -65,11 +65,10 @@ class StateTable:
             )
         started = time.monotonic()
         try:
-            rows = _rows(self._run("read the state", statement, (value,), repeatable=True))
+            return _rows(self._run("read the state", statement, values, repeatable=True))
         finally:
+            self._tally.reads.note(time.monotonic() - started)
             self._reads.give_back()
-        self._tally.reads.note(time.monotonic() - started)
-        return rows
 
     # What writes notes the keys as dirty in the same statement where it is told to ``mark`` them.
 
@@ -150,13 +149,13 @@ class StateTable:
             self._pool.close()
 
     def _write(self, statement: bytes, values: tuple[object, ...], mark: bool) -> dict[str, Row]:
-        self._tally.add("db_write")
-        started = time.monotonic()
         if mark:
             statement = self._sql.marking(statement)
-        rows = _rows(self._run("store the state", statement, values))
-        self._tally.writes.note(time.monotonic() - started)
-        return rows
+        started = time.monotonic()
+        try:
+            return _rows(self._run("store the state", statement, values))
+        finally:
+            self._tally.writes.note(time.monotonic() - started)
 
     def _run(
         self,
@@ -222,12 +221,10 @@ class StateTable:
         statement: bytes,
         values: tuple[object, ...],
     ) -> list[tuple[Any, ...]]:
-        with (
-            StatementLimit(connection, self._timeout_s),
-            connection.cursor(row_factory=tuple_row) as cursor,
-        ):
+        with StatementLimit(connection, self._timeout_s):
+            cursor = connection.cursor(row_factory=tuple_row)
             cursor.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall()
 
 
 def _rows(rows: list[tuple[Any, ...]]) -> dict[str, Row]:

@@ -28,6 +28,8 @@ from statecache.stats import Tally
 STEPS = {
     "writer": ("commit", "put"),
     "other writer": ("commit", "put"),
+    #: One whose statement takes its time: what it knows of the cache is older than its commit.
+    "slow writer": ("begin", "commit", "put"),
     "deleter": ("commit", "put"),
     #: A writer whose put failed: its repairer sends readers to the database.
     "unlucky writer": ("commit", "fence"),
@@ -168,11 +170,15 @@ class Protocol:
 
     # The steps.
 
-    def _commit(self, actor: str, lanes: list[Lane]) -> None:
-        keys, began = [lane.key for lane in lanes], self._caches[actor].moment()
-        assert began is not None
+    def _begin(self, actor: str, lanes: list[Lane]) -> None:
+        moment = self._caches[actor].moment()
+        assert moment is not None
         for lane in lanes:
-            lane.began[actor] = began
+            lane.began[actor] = moment
+
+    def _commit(self, actor: str, lanes: list[Lane]) -> None:
+        keys = [lane.key for lane in lanes]
+        self._begin(actor, [lane for lane in lanes if actor not in lane.began])
         if actor == "deleter":
             rows = self._table.delete(keys)
         else:
@@ -232,6 +238,14 @@ class Protocol:
     def _empty(self, _actor: str, _lanes: list[Lane]) -> None:
         self._is_well = False
         self._raw.flushall()
+
+
+def by_loss(lanes: list[Lane]) -> Iterator[list[Lane]]:
+    """Yield the lanes that lose what the cache holds at the same step: they go in lockstep."""
+    groups: dict[int, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        groups[lane.order.index("loss")].append(lane)
+    yield from groups.values()
 
 
 def _batches(lanes: list[Lane]) -> Iterator[list[Lane]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -54,9 +55,14 @@ def test_no_duration_is_lost_between_threads() -> None:
             durations.note(0.5)
 
     threads = [threading.Thread(target=note) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert durations.snapshot().count == 40_000
     assert durations.snapshot().sum == 20_000

@@ -127,13 +127,13 @@ def test_labels_that_do_not_tell_managers_apart_are_refused(labels: Any) -> None
 
 def test_the_output_is_valid_openmetrics() -> None:
     manager = Manager(hit=1)
-    manager.tally.add('error:put:odd "reason"\n', 1)
+    manager.tally.add('error:put:odd: "reason"\n', 1)
     manager.reads.note(0.01)
     registry = registry_of(StateCacheCollector(manager, {"table": "a"}))
     text = generate_openmetrics(registry).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["state_db_read_duration_seconds"].type == "histogram"
-    assert families["state_cache_errors"].samples[0].labels["reason"] == 'odd "reason"\n'
+    assert families["state_cache_errors"].samples[0].labels["reason"] == 'odd: "reason"\n'
 
 
 def test_scrapes_may_come_from_another_thread() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -158,15 +159,19 @@ def test_files_are_written_before_too_much_is_held(tmp_path: Path) -> None:
 
 
 def test_rows_are_dropped_and_counted_while_the_writer_does_not_keep_up(tmp_path: Path) -> None:
-    goes_on = threading.Event()
+    began, goes_on = threading.Event(), threading.Event()
 
     class OnSlowDisk(AccessRecorder):
         def _write(self, rows: Any) -> bool:
+            began.set()
             goes_on.wait()
             return super()._write(rows)
 
     recorder = OnSlowDisk(tmp_path, sample=1.0, max_rows=100, flush_secs=3600)
-    for _ in range(1_000):
+    for _ in range(60):
+        recorder(access())
+    began.wait()
+    for _ in range(940):
         recorder(access())
     assert recorder.dropped == 900, "also what is being written is held"
     goes_on.set()
@@ -210,20 +215,33 @@ def test_a_full_disk_costs_rows_and_no_more(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "no torn file stays behind"
 
 
-def test_every_file_is_whole_after_a_kill(tmp_path: Path) -> None:
+def test_a_crash_leaves_whole_files_only(tmp_path: Path) -> None:
     script = """
-        import itertools, os, sys, time
+        import os, sys
+        import pyarrow.parquet
         from statecache.access import Access
         from statecache.recorder import AccessRecorder
-        recorder = AccessRecorder(sys.argv[1], sample=1.0, max_rows=400, flush_secs=0.001)
-        for n in itertools.count():
-            recorder(Access("load", str(n), "hit", n, n, None, 1))
-            if recorder.recorded > 2_000:
-                os.kill(os.getpid(), 9)
+
+        def crash_amid_the_third(table, file, **options):
+            if recorder.recorded < 400:
+                return write_table(table, file, **options)
+            file.write(b"PAR1 and no more")
+            file.flush()
+            os.kill(os.getpid(), 9)
+
+        write_table, pyarrow.parquet.write_table = pyarrow.parquet.write_table, crash_amid_the_third
+        for n in range(3):
+            recorder = recorder if n else AccessRecorder(sys.argv[1], 1.0, max_rows=400)
+            for _ in range(200):
+                recorder(Access("load", "t", "hit", 1.0, 1.0, None, 1))
+            while recorder.recorded < 200 * (n + 1):
+                recorder._wake.set()
     """
     with pytest.raises(subprocess.CalledProcessError):
         run(script, tmp_path)
-    assert len(read_trace(tmp_path)) > 2_000
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(files(tmp_path)) == 2
+    assert len(read_trace(tmp_path)) == 400
 
 
 # Processes and threads
@@ -275,6 +293,7 @@ def test_a_forked_child_records_its_own_rows_only(tmp_path: Path) -> None:
     with recorder._lock:  # held by another thread at the moment of the fork, say
         child = os.fork()
         if child == 0:
+            signal.alarm(30)  # rather than hang without end
             recorder(access("of the child"))
             recorder.close()
             os._exit(recorder.recorded)

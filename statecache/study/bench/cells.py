@@ -68,7 +68,7 @@ async def measure_cell(
     before = read_rows(servers, subject.schema)
     counted = count(servers, [subject.schema])
     cpu, own_cpu = backend_cpu_s(servers), time.process_time()
-    absorbed = getattr(subject.manager.get_cache_stats(), "writes_absorbed", 0)
+    absorbed = subject.manager.get_cache_stats().writes_absorbed
     with writing_meanwhile(foreign, subject.variant) as foreign_writes:
         runs = [
             await run_mix(
@@ -82,7 +82,7 @@ async def measure_cell(
             for start, length in ((0, WARM_UP * seconds), (len(plan.ids) // 7, seconds))
         ]
     subject.offset += 31_337
-    absorbed = getattr(subject.manager.get_cache_stats(), "writes_absorbed", 0) - absorbed
+    absorbed = subject.manager.get_cache_stats().writes_absorbed - absorbed
     own_cpu = time.process_time() - own_cpu
     cpu_later = backend_cpu_s(servers)
     statements = (count(servers, [subject.schema]) - counted).statements

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -87,7 +88,8 @@ async def run_mix(
     caller raises ends the run.
     """
     latencies: list[float] = []
-    writes: list[Write] = []
+    # Plain tuples for now: the garbage collector does not walk them again and again.
+    writes: list[tuple[str, int, float, float]] = []
     steps = len(plan.ids)
     until = time.monotonic() + seconds
 
@@ -105,7 +107,7 @@ async def run_mix(
                 began = clock()
                 await update(trigger_id, state)
                 ended = clock()
-                writes.append(Write(trigger_id, number, began, ended))
+                writes.append((trigger_id, number, began, ended))
             else:
                 began = clock()
                 found = await load(trigger_id)
@@ -116,7 +118,7 @@ async def run_mix(
 
     started = time.monotonic()
     await all_of(caller((offset + number * steps // callers) % steps) for number in range(callers))
-    return Run(time.monotonic() - started, latencies, writes)
+    return Run(time.monotonic() - started, latencies, list(starmap(Write, writes)))
 
 
 async def all_of(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

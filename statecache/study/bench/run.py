@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 from statecache.errors import StateCacheError
 from statecache.study.bench.engine_rate import measure_engine
-from statecache.study.bench.hits import measure_hits
+from statecache.study.bench.hits import measure_hits, measure_local_hits
+from statecache.study.bench.memory import measure_memory
 from statecache.study.bench.mixes import measure_mixes
+from statecache.study.bench.options import measure_options
 from statecache.study.bench.paths import measure_paths, measure_reads
 from statecache.study.bench.report import Report
 from statecache.study.bench.rows import Findings
 from statecache.study.bench.stage import FULL, QUICK, Stage
+from statecache.study.bench.staleness import measure_staleness
 from statecache.study.progress import Reporter
 from statecache.study.servers import Servers
 
@@ -32,9 +35,13 @@ class Bench(NamedTuple):
 BENCHES: dict[str, Bench] = {
     "reads": Bench("the managers without a cache against psycopg by hand", measure_reads, 40),
     "hits": Bench("a hit in Redis against redis-py", measure_hits, 30),
+    "local-hits": Bench("a hit in the process against its peers", measure_local_hits, 30),
     "paths": Bench("hit and miss against other cache libraries", measure_paths, 40),
     "mix": Bench("80/20 under concurrent callers, mechanism by mechanism", measure_mixes, 480),
     "engine": Bench("the trigger engine's events a second", measure_engine, 60),
+    "memory": Bench("what states take in Redis", measure_memory, 60),
+    "options": Bench("what options cost", measure_options, 130),
+    "staleness": Bench("until another process sees a write", measure_staleness, 60),
 }
 
 

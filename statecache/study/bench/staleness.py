@@ -7,14 +7,13 @@ import time
 from typing import Any
 
 import numpy as np
-import redis
 
 from statecache import CachedStateManager
 from statecache._async.listener import TRUST_S
 from statecache.study.bench.opening import Opening
-from statecache.study.bench.relay import Relay, running_relay, through_relay
 from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row
 from statecache.study.bench.stage import Stage, document, trigger_ids
+from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
 from statecache.study.bench.watcher import Watcher, running_watcher
 from statecache.study.intervals import Interval
 
@@ -41,10 +40,9 @@ async def measure_staleness(stage: Stage) -> Findings:
             with running_watcher(stage.servers, stage.servers.redis_url, config) as watcher:
                 sound = _watch_writes(stage, writer, watcher, pauses)
             url = stage.servers.redis_url
-            where: dict[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
             with (
-                running_relay(where["host"], where.get("port", 6379)) as relay,
-                running_watcher(stage.servers, through_relay(url, relay.port), config) as watcher,
+                running_relay(url) as relay,
+                running_watcher(stage.servers, relay.address(url), config) as watcher,
             ):
                 dead = _black_out(stage, writer, watcher, relay, pauses)
             opening.check()
@@ -68,7 +66,7 @@ def _black_out(
     stage: Stage,
     writer: CachedStateManager,
     watcher: Watcher,
-    relay: Relay,
+    relay: TroubleRelay,
     pauses: random.Random,
 ) -> list[float]:
     delays = []
@@ -76,10 +74,10 @@ def _black_out(
         trigger_id = IDS[number % len(IDS)]
         mark = stage.effort.watched_writes + 1 + number
         watcher.watch(trigger_id, mark)
-        relay.black_out()
+        relay.forget_subscribers()
         pause = pauses.uniform(0, BLACKOUT_PAUSE_S)
         delays.append(_write(writer, watcher, trigger_id, mark, pause))
-        relay.restore()
+        relay.heal()
         stage.progress(SOUND_SHARE + (1 - SOUND_SHARE) * (number + 1) / stage.effort.blackouts)
     return delays
 

@@ -1,4 +1,4 @@
-"""A relay in front of a server, in a process of its own, that can be slow or reset connections.
+"""A relay in front of a server, in a process of its own: slow, resetting or silent at will.
 
 ``python trouble_relay.py HOST PORT`` writes its port to stdout and then obeys lines of JSON on
 stdin, each answered by a line once it holds; it ends when stdin ends. In a process of its own,
@@ -40,8 +40,16 @@ class TroubleRelay:
         """Reset each connection after that many bytes of answers, those that are open at once."""
         self._tell({"reset_after": [least, most]})
 
+    def forget_subscribers(self) -> None:
+        """Pass nothing on, in either direction, on connections that have subscribed to anything.
+
+        Both ends stay open and nobody is told, as with a firewall that has forgotten them. So it
+        is with those that subscribe later.
+        """
+        self._tell({"forget_subscribers": True})
+
     def heal(self) -> None:
-        """Be a cable again."""
+        """Be a cable again; connections that were forgotten are reset."""
         self._tell({})
 
     def address(self, url: str) -> str:
@@ -78,14 +86,18 @@ class _Relay:
         self.target = target
         self.delay_s = 0.0
         self.reset_after: list[int] | None = None
+        self.forgets_subscribers = False
         self.dice = random.Random(1)  # noqa: S311 - to be repeatable
         self.answers: set[_Answers] = set()
 
     def obey(self, command: dict[str, Any]) -> None:
         self.delay_s = command.get("delay_s", 0.0)
         self.reset_after = command.get("reset_after")
+        forgot, self.forgets_subscribers = self.forgets_subscribers, "forget_subscribers" in command
         for connection in list(self.answers):
             connection.limit()
+            if forgot:
+                connection.reset_subscriber()
 
 
 class _Requests(asyncio.Protocol):
@@ -96,6 +108,12 @@ class _Requests(asyncio.Protocol):
         self._server: asyncio.Transport | None = None
         self._waiting = bytearray()
         self._connecting: asyncio.Task[None] | None = None
+        self.has_subscribed = False
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether nothing passes any more."""
+        return self.has_subscribed and self._relay.forgets_subscribers
 
     def connection_made(self, transport: Any) -> None:
         self._connecting = asyncio.get_running_loop().create_task(self._connect(transport))
@@ -104,7 +122,7 @@ class _Requests(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             self._server, _ = await loop.create_connection(
-                lambda: _Answers(self._relay, client), *self._relay.target
+                lambda: _Answers(self._relay, self, client), *self._relay.target
             )
         except OSError:
             client.abort()
@@ -115,6 +133,9 @@ class _Requests(asyncio.Protocol):
             self._server.write(self._waiting)
 
     def data_received(self, data: bytes) -> None:
+        self.has_subscribed = self.has_subscribed or b"SUBSCRIBE" in data.upper()
+        if self.is_forgotten:
+            return
         if self._server is None:
             self._waiting += data
         else:
@@ -128,8 +149,8 @@ class _Requests(asyncio.Protocol):
 class _Answers(asyncio.Protocol):
     """The server's side of a connection: answers pass late, or are where it ends."""
 
-    def __init__(self, relay: _Relay, client: asyncio.Transport) -> None:
-        self._relay, self._client = relay, client
+    def __init__(self, relay: _Relay, requests: _Requests, client: asyncio.Transport) -> None:
+        self._relay, self._requests, self._client = relay, requests, client
         self._late: deque[tuple[float, bytes]] = deque()
         self._bytes_left: int | None = None
 
@@ -142,7 +163,14 @@ class _Answers(asyncio.Protocol):
         after = self._relay.reset_after
         self._bytes_left = None if after is None else self._relay.dice.randint(*after)
 
+    def reset_subscriber(self) -> None:
+        """Reset the connection if it was one that nothing passed on: its data are lost."""
+        if self._requests.has_subscribed:
+            self._reset()
+
     def data_received(self, data: bytes) -> None:
+        if self._requests.is_forgotten:
+            return
         if self._bytes_left is not None:
             data, self._bytes_left = data[: self._bytes_left], self._bytes_left - len(data)
         delay_s = self._relay.delay_s
