@@ -20,6 +20,7 @@ from statecache.errors import (
 )
 from statecache.schema import init_db
 from statecache.stats import CacheStats
+from statecache.verification import Difference, Verification
 
 __all__ = [
     "Access",
@@ -30,11 +31,13 @@ __all__ = [
     "CachedStateManager",
     "ConfigError",
     "DatabaseError",
+    "Difference",
     "InvalidState",
     "InvalidTriggerId",
     "Observer",
     "StateCacheError",
     "StateManager",
+    "Verification",
     "VersionConflict",
     "init_db",
 ]

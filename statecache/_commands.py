@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import statecache
+from statecache._sync.cached_state_manager import CachedStateManager
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, StateCacheError
 from statecache.schema import init_db
@@ -72,11 +73,46 @@ def init_db_command(
     schema: Annotated[
         str | None, typer.Option(help="Schema of the table; default: STATE_CACHE_SCHEMA or public.")
     ] = None,
+    outside_writes: Annotated[
+        bool | None,
+        typer.Option(
+            help="Also catch writes made behind the managers' backs; default: leave it as it is.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Create or bring up to date the table trigger_state; safe to repeat."""
     chosen = schema or CacheConfig.from_env().schema
-    version = init_db(database_url or url_from_env("DATABASE_URL"), schema=chosen)
+    url = database_url or url_from_env("DATABASE_URL")
+    version = init_db(url, schema=chosen, outside_writes=outside_writes)
     out.print(f"The table {chosen}.trigger_state is at version {version}.")
+
+
+@app.command("verify")
+def verify_command(
+    sample: Annotated[int, typer.Option(min=1, help="How many cached states to compare.")] = 1_000,
+) -> None:
+    """Compare cached states with PostgreSQL; exit 1 where one differs.
+
+    Servers and settings are those of DATABASE_URL, REDIS_URL and STATE_CACHE_*.
+    """
+    config = CacheConfig.from_env()
+    if not config.enabled:
+        raise ConfigError("STATE_CACHE_ENABLED is false: there is no cache to verify.")
+    with CachedStateManager.from_env() as manager:
+        found = manager.verify(sample)
+        errors = manager.get_cache_stats().errors_by_reason
+    for one in found.differences:
+        out.print(
+            f"{one.kind}: {one.trigger_id!r} is cached at version {one.cached_version}, "
+            f"PostgreSQL has {one.database_version}",
+            markup=False,
+        )
+    out.print(f"{found.checked} cached states compared, {len(found.differences)} differ.")
+    if not found.complete:
+        raise StateCacheError(f"the cache did not answer to the end ({errors}): is it up?")
+    if found.differences:
+        raise typer.Exit(1)
 
 
 @app.command("version")

@@ -36,6 +36,9 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired"}
 
+#: Outcome → counter, where it is not a miss.
+_COUNTER = {"hit": "hit", "memory": "memory_hit"}
+
 #: Newer than any version: whatever is held is dropped.
 _ANY_VERSION = 1 << 63
 
@@ -177,15 +180,21 @@ class AsyncCachedStateManager(AsyncStateManager):
         cache = self._cache
         if cache is None:
             return await super()._find_many(trigger_ids)
-        started = time.monotonic()
-        since = 0 if self._memory is None else self._memory.changes
+        started, memory = time.monotonic(), self._memory
+        since = 0 if memory is None else memory.changes
         if self._reads is None:  # else each caller has noted its own
             for trigger_id in trigger_ids:
                 self._lifetimes.note_read(trigger_id)
-        asked = [key for key in trigger_ids if key not in self._unrepaired]
-        lookups = dict.fromkeys(trigger_ids, Lookup(reason="unrepaired"))
-        lookups |= await cache.get_many(asked)
-        found, misses = {}, {}
+        found, misses, asked = {}, {}, []
+        for trigger_id in trigger_ids:
+            payload = None if memory is None else memory.get(trigger_id)
+            if payload is not None:
+                found[trigger_id] = Found(payload, "memory")
+            elif trigger_id in self._unrepaired:
+                misses[trigger_id] = Lookup(reason="unrepaired")
+            else:
+                asked.append(trigger_id)
+        lookups = await cache.get_many(asked)
         for trigger_id, lookup in lookups.items():
             hit = self._hit(trigger_id, lookup, since)
             if hit is None:
@@ -207,7 +216,7 @@ class AsyncCachedStateManager(AsyncStateManager):
             misses = {trigger_id: Lookup(reason="corrupt")}
             found = (await self._fetch(self._cache, misses, time.monotonic()))[trigger_id]
             state = None if found.payload is None else decode_state(found.payload)
-        self._tally.add("hit" if found.outcome == "hit" else f"miss:{found.outcome}")
+        self._tally.add(_COUNTER.get(found.outcome) or f"miss:{found.outcome}")
         return state, found
 
     async def _look_up(self, cache: AsyncStateCache, trigger_id: str) -> Lookup:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import tuple_row
-from psycopg_pool import PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from statecache._acompat import ConnectionPool, Slots, finish
 from statecache.config import CacheConfig
@@ -168,9 +169,10 @@ class StateTable:
         """Run one statement; repeat it where that cannot do anything twice.
 
         That is the case after a deadlock, which undid it, and for a read over a connection that
-        turned out to be broken: after a restart of the server all those in the pool are.
+        turned out to be lost: after a restart of the server all those in the pool are.
         """
-        for attempt in range(ATTEMPTS):
+        lost = 0
+        for attempt in itertools.count(1):
             try:
                 return self._try(statement, values)
             except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
@@ -189,13 +191,16 @@ class StateTable:
                 ) from error
             except psycopg.Error as error:
                 undone = isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
-                broken = repeatable and isinstance(error, psycopg.OperationalError)
-                if not (undone or broken) or attempt == ATTEMPTS - 1:
+                lost += _is_lost(error)
+                if not (
+                    (undone and attempt < ATTEMPTS)
+                    or (repeatable and _is_lost(error) and lost <= self._pool.max_size)
+                ):
                     raise DatabaseError(
                         f"PostgreSQL could not {purpose} "
                         f"({type(error).__name__}: {first_line(error)})."
                     ) from error
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("there is always another attempt")
 
     def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         self.open()
@@ -225,6 +230,15 @@ class StateTable:
             cursor = connection.cursor(row_factory=tuple_row)
             cursor.execute(statement, values)
             return cursor.fetchall()
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection was lost: shut down by the server, or without its word."""
+    if isinstance(error, PoolClosed | TooManyRequests):
+        return False
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith("57P0")
+    )
 
 
 def _rows(rows: list[tuple[Any, ...]]) -> dict[str, Row]:

@@ -146,6 +146,26 @@ def test_who_comes_after_a_write_does_not_share_an_older_read(kind: str, site: S
 
 
 @pytest.mark.parametrize("kind", CACHED)
+def test_who_finds_the_cache_emptied_does_not_share_an_older_read(kind: str, site: Site) -> None:
+    reader, _, to_database = site.manager(kind, ttl_secs=60)
+    writer, *_ = site.manager(kind)
+    writer.update_state("t", "old")
+    site.server.empty()
+    writer.update_state("another", 0)  # which teaches it that the cache was emptied
+    to_database.delay(to_client=(1.0, 1.0))
+    with ThreadPoolExecutor() as pool:
+        before = to_database.answers
+        early = pool.submit(reader.load_state, "t")
+        wait_until(lambda: to_database.answers > before)  # its answer is on the way
+        writer.update_state("t", "new")
+        assert writer.load_state("t") == "new"
+        assert writer.get_cache_stats().hits == 1, "the cache has acknowledged it"
+        site.server.empty()  # or the second reader would find it
+        late = reader.load_state("t")
+        assert (early.result(), late) == ("old", "new")
+
+
+@pytest.mark.parametrize("kind", CACHED)
 def test_a_put_that_comes_long_after_its_commit_is_dropped(
     kind: str, site: Site, scratch: Scratch
 ) -> None:

@@ -163,7 +163,9 @@ async def _gather_all(
 
 
 def _answer(answer: Any) -> None:
-    print(json.dumps(answer), flush=True)  # noqa: T201 - the test reads it
+    # Buffered, whatever PYTHONUNBUFFERED says: a pause of the process may cut a raw write short.
+    with open(sys.stdout.fileno(), "w", closefd=False) as out:
+        out.write(json.dumps(answer) + "\n")
 
 
 def _serve(plan: WorkerPlan) -> None:

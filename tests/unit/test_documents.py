@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from statecache import CacheConfig
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,6 +34,17 @@ def test_every_module_of_the_architecture_exists() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert rows
     assert [name for name in rows if not (ROOT / "statecache/_async" / f"{name}.py").exists()] == []
+
+
+def test_the_guide_to_caching_names_settings_that_exist() -> None:
+    text = (ROOT / "docs" / "CACHING.md").read_text()
+    settings = {field.name for field in dataclasses.fields(CacheConfig)}
+    named = set(
+        re.findall(r"`(\w+_(?:ms|secs|items|bytes|reads|rate|jitter|refresh))(?:=\d+)?`", text)
+    )
+    assert named <= settings
+    optional = {"gather", "memory_items", "repair_poll_secs", "max_db_reads", "target_hit_rate"}
+    assert {name for name in optional if f"`{name}`" not in text} == set()
 
 
 def test_pinned_versions_name_no_address() -> None:
