@@ -21,7 +21,7 @@ from support.fuzz import (
     is_good_id,
     same,
 )
-from support.managers import CACHED, KINDS
+from support.managers import CACHED, KINDS, VARIANTS
 from support.scratch import Scratch
 
 from statecache import InvalidState, InvalidTriggerId, StateManager
@@ -34,15 +34,16 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "AsyncCachedStateManager, all"])
 def manager(request: pytest.FixtureRequest, scratch: Scratch) -> Iterator[Any]:
-    with scratch.manager(request.param) as opened:
+    kind, changes = VARIANTS[request.param]
+    with scratch.manager(kind, **changes) as opened:
         yield opened
 
 
 @pytest.fixture(params=CACHED)
 def cached(request: pytest.FixtureRequest, scratch: Scratch) -> Iterator[Any]:
-    with scratch.manager(request.param) as opened:
+    with scratch.manager(request.param, compress_min_bytes=100, max_state_bytes=9_999) as opened:
         yield opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -64,8 +65,9 @@ def _nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+GOOD_STATES = _nested(GOOD_LEAVES)
 #: Two thirds are states that are to survive.
-ANY_STATES = _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES | BAD_LEAVES)
+ANY_STATES = GOOD_STATES | _nested(GOOD_LEAVES) | _nested(GOOD_LEAVES | BAD_LEAVES)
 
 
 def is_good_id(trigger_id: str) -> bool:
@@ -129,27 +131,39 @@ NO_JSON = (
     | st.sampled_from([b"", b"{", b"\xff\xfe", b"NaN", b"Infinity", b"[1,]", b'"\\ud800"'])
     | st.sampled_from([b"[" * 5_000, b"\0" * 1_000, b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"x\x9c"])
 )
-#: A forged entry cannot be told from a true one: no header here leads to JSON.
+#: An entry's kind and its time, as they should be and otherwise.
+KINDS_AND_TIMES = (
+    st.sampled_from([b"J019ab12c4de", b"Z019ab12c4de", b"D019ab12c4de", b"F019ab12c4de"])
+    | st.sampled_from([b"F00000000000", b"Ffffffffffff", b"N", b"J0000", b"X019ab12c4de"])
+    | st.binary(max_size=13)
+)
+#: What is packed, but no JSON: truncated, of another kind, or far more than it seems.
+BOMB = zlib.compress(b"[" * (1 << 24), 9)
+PACKED = st.sampled_from(
+    [BOMB, zlib.compress(b"{}")[:-1], zlib.compress(b"{"), b"x\x9c", BOMB[:99]]
+)
 GARBAGE: st.SearchStrategy[bytes] = (
     st.binary(max_size=64)
-    | st.text("0123456789abcdefJDNZ{}", max_size=40).map(str.encode)
-    | st.builds(
-        lambda *parts: b"".join(parts), VERSIONS, st.binary(min_size=1, max_size=1), NO_JSON
-    )
-    | st.builds(lambda version, payload: version + b"J" + payload, VERSIONS, NO_JSON)
-    | st.builds(lambda version, end: version + b"D" + end, VERSIONS, st.binary(max_size=3))
+    | st.text("0123456789abcdefJDNZF{}", max_size=50).map(str.encode)
+    | st.builds(lambda *parts: b"".join(parts), VERSIONS, KINDS_AND_TIMES, NO_JSON | PACKED)
+    | st.builds(lambda version, packed: version + b"Z019ab12c4de" + packed, VERSIONS, PACKED)
     | VERSIONS
-).filter(lambda raw: not is_json(raw[17:]))
+).filter(lambda raw: not is_forged(raw))
+
+
+def is_forged(raw: bytes) -> bool:
+    """Whether it cannot be told from an entry of ours: a state, or that there is none."""
+    return has_header(raw) and (raw[16:17] == b"N" or (raw[16:17] == b"J" and is_json(raw[28:])))
 
 
 def has_header(raw: bytes) -> bool:
     """Whether it may count as a version, which may be newer than any true one."""
-    return re.match(rb"[0-7][0-9a-f]{15}[A-Z]", raw) is not None
+    return re.match(rb"[0-7][0-9a-f]{15}[JZNDF][0-9a-f]{11}", raw) is not None
 
 
 #: What Redis may hold that is no string of ours, by how it gets there.
 OTHER_VALUES: dict[str, Callable[[redis.Redis, str], Any]] = {
-    "list": lambda cache, key: cache.rpush(key, "0000000000000001J1", "2"),
+    "list": lambda cache, key: cache.rpush(key, "0000000000000001J019ab12c4de1", "2"),
     "hash": lambda cache, key: cache.hset(key, mapping={"a": "1"}),
     "set": lambda cache, key: cache.sadd(key, "1"),
     "sorted set": lambda cache, key: cache.zadd(key, {"1": 1.0}),

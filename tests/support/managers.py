@@ -23,6 +23,16 @@ from statecache import (
 
 KINDS = ("StateManager", "CachedStateManager", "AsyncStateManager", "AsyncCachedStateManager")
 CACHED = tuple(kind for kind in KINDS if "Cached" in kind)
+#: Every kind as it is by default, and with the tiers that can be added: name → (kind, settings).
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{kind: (kind, {}) for kind in KINDS},
+    "CachedStateManager, memory": ("CachedStateManager", {"memory_items": 1_000}),
+    "AsyncStateManager, gather": ("AsyncStateManager", {"gather": True}),
+    "AsyncCachedStateManager, all": (
+        "AsyncCachedStateManager",
+        {"gather": True, "memory_items": 1_000, "compress_min_bytes": 200, "negative_ttl_secs": 5},
+    ),
+}
 
 
 class LoopThread:

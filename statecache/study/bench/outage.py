@@ -13,20 +13,19 @@ import logging
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import redis
 import redis.asyncio
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from statecache import AsyncCachedStateManager, CacheConfig, CachedStateManager, init_db
-from statecache.study.bench.outage_load import Board, Call, Caller, run_tasks, run_threads
+from statecache.study.bench.outage_figures import figures_of, goals_met, line_of
+from statecache.study.bench.outage_load import Board, Caller, run_tasks, run_threads
 from statecache.study.bench.process import OwnServers, own_servers
 from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
 from statecache.study.environment import machine, packages
@@ -51,12 +50,10 @@ WARM_UP_S = 1.0
 #: How long the recovery is watched, and how long it is waited for.
 RECOVERY_S = 3.0
 RECOVERY_LIMIT_S = 30.0
-#: How soon the cache is to be used again.
-USED_AGAIN_S = 2.0
 
 
 def measure_outage(own: OwnServers, kind: str, trouble: str, operations: int) -> dict[str, Any]:
-    """Return the figures of one trouble for one kind of caller; see ``_figures``.
+    """Return the figures of one trouble for one kind of caller; see ``figures_of``.
 
     The cache is healthy for ``operations`` calls, in trouble for as many, and back again.
     """
@@ -93,7 +90,7 @@ def measure_outage(own: OwnServers, kind: str, trouble: str, operations: int) ->
         query = f"SELECT trigger_id, (state_data->>'count')::bigint FROM {schema}.trigger_state"  # noqa: S608
         held: dict[str, int] = dict(database.execute(query.encode()).fetchall())
     figures = {"callers": kind, "trouble": trouble, "seconds": round(seconds, 3)}
-    return figures | _figures(board, writers, others, held) | {"log_lines": len(lines)}
+    return figures | figures_of(board, writers, others, held) | {"log_lines": len(lines)}
 
 
 # The load, in a thread beside the one that makes the trouble.
@@ -199,95 +196,11 @@ def _pass(board: Board, over: Callable[[], bool]) -> None:
     while not over():
         if time.monotonic() > until:
             raise StudyError(f"The phase {board.phase} does not end: please report this.")
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def _count(callers: Sequence[Caller], phase: str) -> int:
-    return sum(call.phase == phase for caller in callers for call in caller.calls[-1_000_000:])
-
-
-# The figures.
-
-
-def _figures(
-    board: Board, writers: Sequence[Caller], others: Sequence[Caller], held: dict[str, int]
-) -> dict[str, Any]:
-    """Return what one case found; latencies in ms, other times in seconds."""
-    calls = [call for caller in writers for call in caller.calls]
-    everybody = [*writers, *others]
-    errors = sum((caller.errors for caller in everybody), Counter())
-    late = [at for caller in others for phase, at in caller.stale if phase == "recovery"]
-    healthy, outage = _latencies(calls, "healthy"), _latencies(calls, "outage")
-    return {
-        "operations": sum(call.phase == "outage" for call in calls),
-        "errors": errors.total(),
-        "errors_by_text": dict(errors.most_common(10)),
-        "wrong_answers": sum(caller.wrong.total() for caller in everybody),
-        "acknowledged_writes": sum(count + 1 for count in board.acknowledged.values()),
-        "lost_writes": sum(held.get(key, -1) < n for key, n in board.acknowledged.items()),
-        "stale_reads": {
-            # By the manager that wrote, at any time.
-            "own": sum(len(caller.stale) for caller in writers),
-            # By another manager: the cache has acknowledged nothing of what it was not told of.
-            "others_healthy": _stale(others, "healthy"),
-            "others_outage": _stale(others, "outage"),
-            "others_recovery": len(late),
-            "others_last_s": round(max(late) - board.back_at, 4) if late else None,
-            "at_the_end": sum(
-                found[key] < held.get(key, -1) for found in board.at_end for key in found
-            ),
-        },
-        "latency_ms": {
-            "healthy": healthy,
-            "outage": outage,
-            "added": {
-                operation: {
-                    name: round(outage[operation][name] - value, 3)
-                    for name, value in healthy[operation].items()
-                }
-                for operation in healthy
-            },
-        },
-        "used_again_s": _since(board.hit_at, board.back_at),
-        "written_again_s": _since(board.stored_at, board.back_at),
-    }
-
-
-def _latencies(calls: Sequence[Call], phase: str) -> dict[str, dict[str, float]]:
-    chosen = [call for call in calls if call.phase == phase]
-    found = {}
-    for operation in ("all", "load", "update"):
-        seconds = [call.seconds for call in chosen if operation in ("all", call.operation)]
-        p50, p99, p999, worst = np.percentile(seconds, [50, 99, 99.9, 100]) * 1e3
-        found[operation] = {
-            "p50": round(float(p50), 3),
-            "p99": round(float(p99), 3),
-            "p99.9": round(float(p999), 3),
-            "max": round(float(worst), 3),
-        }
-    return found
-
-
-def _stale(callers: Sequence[Caller], phase: str) -> int:
-    return sum(one == phase for caller in callers for one, _at in caller.stale)
-
-
-def _since(at: float | None, start: float) -> float | None:
-    return None if at is None else round(at - start, 4)
-
-
-def _goals(case: dict[str, Any]) -> dict[str, bool]:
-    stale = case["stale_reads"]
-    return {
-        "no errors": case["errors"] == 0,
-        "right answers": case["wrong_answers"] == 0,
-        "no lost writes": case["lost_writes"] == 0,
-        "never older than the own write": stale["own"] == 0,
-        "others never older while healthy": stale["others_healthy"] == 0,
-        "nothing stale in the end": stale["at_the_end"] == 0,
-        "logged once": case["log_lines"] <= 4,
-        "used again in 2 s": (case["used_again_s"] or 1e9) <= USED_AGAIN_S,
-    }
+    return sum(caller.done[phase] for caller in callers)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -304,26 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for kind in chosen.callers:
             for trouble in chosen.trouble:
                 case = measure_outage(own, kind, trouble, chosen.operations)
-                cases.append(case | {"goals": _goals(case)})
-                sys.stderr.write(_line(cases[-1]) + "\n")
+                cases.append(case | {"goals": goals_met(case)})
+                sys.stderr.write(line_of(cases[-1]) + "\n")
     text = json.dumps({"format": FORMAT, **about, "cases": cases}, indent=1)
     if chosen.out is None:
         print(text)  # noqa: T201
     else:
         chosen.out.write_text(text + "\n")
     return 0 if all(all(case["goals"].values()) for case in cases) else 1
-
-
-def _line(case: dict[str, Any]) -> str:
-    added = case["latency_ms"]["added"]["all"]
-    missed = [goal for goal, met in case["goals"].items() if not met]
-    return (
-        f"{case['callers']:8} {case['trouble']:10} {case['operations']} calls, "
-        f"{case['errors']} errors, {case['lost_writes']} lost, "
-        f"added p50 {added['p50']:.2f} p99 {added['p99']:.2f} max {added['max']:.1f} ms, "
-        f"used again after {case['used_again_s']} s; "
-        f"{'missed: ' + ', '.join(missed) if missed else 'all goals met'}"
-    )
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ class Caller:
             board.tried[key] = board.acknowledged[key] = -1
         board.callers.append(self)
         self.calls: list[Call] = []
+        #: Phase → calls answered.
+        self.done: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         #: Answers that no order of calls explains, by phase.
         self.wrong: Counter[str] = Counter()
@@ -117,6 +119,7 @@ class Caller:
     def answered(self, key: str, written: Any, read: Any, floor: int, call: Call) -> None:
         """Check the answer and note how long it took."""
         self.calls.append(call)
+        self.done[call.phase] += 1
         if written is not None:
             self._board.acknowledged[key] = written["count"]
         elif not isinstance(read, dict) or not (
