@@ -22,6 +22,9 @@ V = TypeVar("V")
 MAX_KEYS = 512
 MAX_BYTES = 4 << 20
 
+#: As many writes make the statement's own cost small.
+WORTH_A_BATCH = 32
+
 #: Batches of reads under way at a time: one that waits for PostgreSQL must not hold up hits.
 READ_LANES = 2
 
@@ -78,6 +81,9 @@ class GatheredWrites(Generic[T, V]):
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
     key that meet in one batch, the last one counts; each caller is answered when it is committed
     and passed on. A refused state is its own caller's error, all else every caller's.
+
+    With ``halves`` a batch takes half of many that wait: while it is passed on the others are
+    committed, else all callers would wait for either server in turn.
     """
 
     def __init__(
@@ -85,7 +91,10 @@ class GatheredWrites(Generic[T, V]):
         commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
         pass_on: Callable[[V], Awaitable[dict[str, T]]],
         tally: Tally,
+        *,
+        halves: bool,
     ) -> None:
+        self._halves = halves
         self._commit = commit
         self._pass_on = pass_on
         self._tally = tally
@@ -112,8 +121,11 @@ class GatheredWrites(Generic[T, V]):
             return None
         batch: dict[str, _Write[T]] = {}
         size = 0
+        most = MAX_KEYS
+        if self._halves:
+            most = min(most, max(WORTH_A_BATCH, (len(self._waiting) + 1) // 2))
         for key in list(self._waiting):
-            if len(batch) == MAX_KEYS or size > MAX_BYTES:
+            if len(batch) == most or size > MAX_BYTES:
                 break
             batch[key] = write = self._waiting.pop(key)
             size += len(write.encoded or b"")
@@ -221,14 +233,14 @@ def async_gatherers(
     commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
     pass_on: Callable[[V], Awaitable[dict[str, T]]],
     tally: Tally,
+    *,
+    halves: bool,
 ) -> tuple[GatheredReads[T], GatheredWrites[T, V]]:
     """Return what gathers the calls of an asynchronous manager."""
-    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally)
+    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally, halves=halves)
 
 
-def gatherers(
-    _read_many: object, _commit: object, _pass_on: object, _tally: Tally
-) -> tuple[Any, Any]:
+def gatherers(*_parts: object, **_options: object) -> tuple[Any, Any]:
     """Refuse: threads have no turns of an event loop to gather in."""
     raise ConfigError(
         "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "

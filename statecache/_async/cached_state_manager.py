@@ -51,6 +51,8 @@ class AsyncCachedStateManager(AsyncStateManager):
     No trouble with the cache fails a call; it is counted in ``get_cache_stats``.
     """
 
+    _tells_a_cache = True
+
     def __init__(
         self,
         pool: AsyncConnectionPool[Any],

@@ -52,6 +52,8 @@ class CachedStateManager(StateManager):
     No trouble with the cache fails a call; it is counted in ``get_cache_stats``.
     """
 
+    _tells_a_cache = True
+
     def __init__(
         self,
         pool: ConnectionPool[Any],
