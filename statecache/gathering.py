@@ -7,7 +7,7 @@ way, makes up the next batch. Nobody waits for others to come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
@@ -94,10 +94,9 @@ class GatheredWrites(Generic[T]):
         future: asyncio.Future[T] = loop.create_future()
         write = self._waiting.get(key)
         if write is None:
-            self._waiting[key] = _Write(encoded, [future])
+            self._waiting[key] = _Write(encoded, future)
         else:
-            write.encoded = encoded
-            write.futures.append(future)
+            write.outdo(encoded, future)
             self._tally.add("write_absorbed")
         self._lanes.offer(loop)
         return future
@@ -115,32 +114,63 @@ class GatheredWrites(Generic[T]):
         return self._run(batch)
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
-        try:
-            outcomes = await self._write_many({key: write.encoded for key, write in batch.items()})
-        except InvalidState as error:
-            if len(batch) == 1:
-                _fail(next(iter(batch.values())).futures, error)
-                return
-            keys = list(batch)
-            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                await self._run({key: batch[key] for key in half})
-            return
-        except BaseException as error:
-            for write in batch.values():
-                _fail(write.futures, error)
-            if not isinstance(error, Exception):
+        left = [batch]
+        while left:
+            batch = left.pop()
+            try:
+                outcomes = await self._write_many({key: one.encoded for key, one in batch.items()})
+            except InvalidState as error:
+                left += _without_refused(batch, error)
+            except Exception as error:
+                for write in batch.values():
+                    _fail(write.futures, error)
+            except BaseException as error:
+                for write in (write for part in (batch, *left) for write in part.values()):
+                    _fail(write.futures, error)
                 raise
-            return
-        for key, write in batch.items():
-            _answer(write.futures, outcomes[key])
+            else:
+                for key, write in batch.items():
+                    _answer(write.futures, outcomes[key])
 
 
 class _Write(Generic[T]):
-    __slots__ = ("encoded", "futures")
+    """What is to be written to a key, and who waits for it."""
 
-    def __init__(self, encoded: bytes | None, futures: list[asyncio.Future[T]]) -> None:
+    __slots__ = ("encoded", "futures", "outdone")
+
+    def __init__(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
         self.encoded = encoded
-        self.futures = futures
+        self.futures = [future]
+        #: The states it outdid, oldest first: one of them counts where what outdid it is refused.
+        self.outdone: list[bytes | None] = []
+
+    def outdo(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
+        """Let the last caller's state count."""
+        self.outdone.append(self.encoded)
+        self.encoded = encoded
+        self.futures.append(future)
+
+    def refuse(self, error: InvalidState) -> _Write[T] | None:
+        """Fail the caller whose state was refused; return what is to be written instead."""
+        _fail([self.futures.pop()], error)
+        if not self.outdone:
+            return None
+        self.encoded = self.outdone.pop()
+        return self
+
+
+def _without_refused(
+    batch: dict[str, _Write[T]], error: InvalidState
+) -> Iterator[dict[str, _Write[T]]]:
+    """Yield halves, to find out which state was refused; it is dropped where it is found."""
+    keys = list(batch)
+    if len(keys) > 1:
+        for half in (keys[len(keys) // 2 :], keys[: len(keys) // 2]):
+            yield {key: batch[key] for key in half}
+        return
+    write = batch[keys[0]].refuse(error)
+    if write is not None:
+        yield {keys[0]: write}
 
 
 class _Lanes:
