@@ -258,14 +258,12 @@ def test_nothing_is_forgotten_that_the_cache_did_not_take(
 
 # Outside writes
 
+INSERT = "INSERT INTO {t} (trigger_id, state_data) VALUES ('t', '2')"
+
 BY_HAND = {
     "UPDATE": ("UPDATE {t} SET state_data = '2' WHERE trigger_id = 't'", 2),
     "DELETE": ("DELETE FROM {t} WHERE trigger_id = 't'", None),
-    "DELETE + INSERT": (
-        "DELETE FROM {t} WHERE trigger_id = 't'; "
-        "INSERT INTO {t} (trigger_id, state_data) VALUES ('t', '2')",
-        2,
-    ),
+    "DELETE + INSERT": (f"DELETE FROM {{t}} WHERE trigger_id = 't'; {INSERT}", 2),
     "TRUNCATE": ("TRUNCATE {t}", None),
     "soft DELETE": (
         "UPDATE {t} SET state_data = NULL, deleted_at = now() WHERE trigger_id = 't'",
@@ -333,8 +331,7 @@ def test_an_update_that_was_cancelled_while_it_commits_is_repaired(scratch: Scra
 
         async def cancelled() -> None:
             task = asyncio.create_task(manager.manager.update_state("t", 2))
-            while not await asyncio.to_thread(waiting, scratch):
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(eventually, lambda: waiting(scratch))
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
