@@ -7,7 +7,7 @@ way, makes up the next batch. Nobody waits for others to come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
@@ -108,10 +108,9 @@ class GatheredWrites(Generic[T, V]):
         future: asyncio.Future[T] = loop.create_future()
         write = self._waiting.get(key)
         if write is None:
-            self._waiting[key] = _Write(encoded, [future])
+            self._waiting[key] = _Write(encoded, future)
         else:
-            write.encoded = encoded
-            write.futures.append(future)
+            write.outdo(encoded, future)
             self._tally.add("write_absorbed")
         self._lanes.offer(loop)
         return future
@@ -133,42 +132,65 @@ class GatheredWrites(Generic[T, V]):
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
         committed: list[tuple[dict[str, _Write[T]], V]] = []
+        left = [batch]
         try:
-            await self._commit_parts(batch, committed)
+            while left:
+                part = left.pop()
+                try:
+                    states = {key: write.encoded for key, write in part.items()}
+                    committed.append((part, await self._commit(states)))
+                except InvalidState as error:
+                    left += _without_refused(part, error)
+                except Exception as error:
+                    _fail_all(part, error)
             self._lanes.leave(asyncio.get_running_loop())
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
                     _answer(write.futures, outcomes[key])
         except BaseException as error:
-            for write in batch.values():
-                _fail(write.futures, error)
-            if not isinstance(error, Exception):
-                raise
-
-    async def _commit_parts(
-        self, batch: dict[str, _Write[T]], committed: list[tuple[dict[str, _Write[T]], V]]
-    ) -> None:
-        """Commit the batch; where a state in it is refused, in halves."""
-        try:
-            written = await self._commit({key: write.encoded for key, write in batch.items()})
-        except InvalidState as error:
-            if len(batch) == 1:
-                _fail(next(iter(batch.values())).futures, error)
-                return
-            keys = list(batch)
-            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                await self._commit_parts({key: batch[key] for key in half}, committed)
-        else:
-            committed.append((batch, written))
+            _fail_all(batch, error)
+            raise
 
 
 class _Write(Generic[T]):
-    __slots__ = ("encoded", "futures")
+    """What is to be written to a key, and who waits for it."""
 
-    def __init__(self, encoded: bytes | None, futures: list[asyncio.Future[T]]) -> None:
+    __slots__ = ("encoded", "futures", "outdone")
+
+    def __init__(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
         self.encoded = encoded
-        self.futures = futures
+        self.futures = [future]
+        #: The states it outdid, oldest first: one of them counts where what outdid it is refused.
+        self.outdone: list[bytes | None] = []
+
+    def outdo(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
+        """Let the last caller's state count."""
+        self.outdone.append(self.encoded)
+        self.encoded = encoded
+        self.futures.append(future)
+
+    def refuse(self, error: InvalidState) -> _Write[T] | None:
+        """Fail the caller whose state was refused; return what is to be written instead."""
+        _fail([self.futures.pop()], error)
+        if not self.outdone:
+            return None
+        self.encoded = self.outdone.pop()
+        return self
+
+
+def _without_refused(
+    batch: dict[str, _Write[T]], error: InvalidState
+) -> Iterator[dict[str, _Write[T]]]:
+    """Yield halves, to find out which state was refused; it is dropped where it is found."""
+    keys = list(batch)
+    if len(keys) > 1:
+        for half in (keys[len(keys) // 2 :], keys[: len(keys) // 2]):
+            yield {key: batch[key] for key in half}
+        return
+    write = batch[keys[0]].refuse(error)
+    if write is not None:
+        yield {keys[0]: write}
 
 
 class _Lanes:
@@ -216,6 +238,11 @@ def _answer(futures: list[asyncio.Future[T]], outcome: T) -> None:
     for future in futures:
         if not future.done():  # its caller was cancelled
             future.set_result(outcome)
+
+
+def _fail_all(batch: dict[str, _Write[T]], error: BaseException) -> None:
+    for write in batch.values():
+        _fail(write.futures, error)
 
 
 def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:

@@ -24,7 +24,7 @@ from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
 from statecache.redis_connections import Redis
-from statecache.repair import Unrepaired
+from statecache.repair import ANY_VERSION, Unrepaired
 from statecache.stats import CacheStats
 from statecache.verification import Verification
 
@@ -36,9 +36,6 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired"}
-
-#: Newer than any version: whatever is held is dropped.
-_ANY_VERSION = 1 << 63
 
 
 class CachedStateManager(StateManager):
@@ -378,9 +375,11 @@ class CachedStateManager(StateManager):
         for trigger_id in trigger_ids:
             self._flights.forget(trigger_id)
         if self._memory is not None:
-            self._memory.changed(dict.fromkeys(trigger_ids, _ANY_VERSION))
+            self._memory.changed(dict.fromkeys(trigger_ids, ANY_VERSION))
         if not cache.invalidate(trigger_ids):
-            self._in_doubt(trigger_ids)
+            for trigger_id in trigger_ids:
+                self._unrepaired.add(trigger_id, ANY_VERSION)
+            self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
         if self._cache is None:
@@ -389,7 +388,7 @@ class CachedStateManager(StateManager):
             self._flights.forget(trigger_id)
             self._unrepaired.add(trigger_id)
             if self._memory is not None:
-                self._memory.changed({trigger_id: _ANY_VERSION})
+                self._memory.changed({trigger_id: ANY_VERSION})
         self._repairer.start()
 
     def _marks(self) -> bool:
