@@ -84,6 +84,7 @@ class AsyncSlots:
     """At most ``limit`` callers inside at a time; 0 is no limit."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._semaphore = asyncio.Semaphore(limit) if limit else None
 
     async def take(self, seconds: float) -> bool:
@@ -106,6 +107,7 @@ class Slots:
     """At most ``limit`` callers inside at a time; 0 is no limit."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._semaphore = threading.Semaphore(limit) if limit else None
 
     def take(self, seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 An entry is one plain Redis string, so that a read is one GET::
 
-    0006459a3c1f2b07  J     019ab12c4de   {"count": 7}
+    0006459a3c1f2b07  J     019ab12c4de   {"count":7}
     version, 16 hex   kind  ms, 11 hex    payload
 
 The version is the row's. Versions are fixed-width hexadecimal because Lua compares them as
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 __all__ = ["FENCE", "NONE", "PACKED", "STATE", "TOMBSTONE", "Entry", "format_head", "parse_entry"]
 
-#: The payload is the state, the JSON text as PostgreSQL returns it.
+#: The payload is the state: the JSON text that PostgreSQL returns, without its spaces.
 STATE: Final = b"J"
 #: The same, compressed.
 PACKED: Final = b"Z"

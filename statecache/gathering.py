@@ -26,7 +26,6 @@ MAX_BYTES = 4 << 20
 READ_LANES = 2
 
 ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
-WriteMany: TypeAlias = Callable[[dict[str, bytes | None]], Awaitable[dict[str, T]]]
 
 
 class GatheredReads(Generic[T]):
@@ -73,19 +72,25 @@ class GatheredReads(Generic[T]):
             _answer(futures, outcomes[key])
 
 
-class GatheredWrites(Generic[T]):
-    """Calls ``write_many`` for what callers write one by one (``None`` deletes), in order per key.
+class GatheredWrites(Generic[T, V]):
+    """Commits what callers write one by one (``None`` deletes), in order per key.
 
-    Of several writes to a key that meet in one batch, the last one counts; each caller is answered
-    when it is committed. A refused state is its own caller's error, all else every caller's.
+    ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
+    key that meet in one batch, the last one counts; each caller is answered when it is committed
+    and passed on. A refused state is its own caller's error, all else every caller's.
     """
 
-    def __init__(self, write_many: WriteMany[T], tally: Tally) -> None:
-        self._write_many = write_many
+    def __init__(
+        self,
+        commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
+        pass_on: Callable[[V], Awaitable[dict[str, T]]],
+        tally: Tally,
+    ) -> None:
+        self._commit = commit
+        self._pass_on = pass_on
         self._tally = tally
         self._waiting: dict[str, _Write[T]] = {}
-        self._bytes = 0
-        # One batch at a time: the next one may write the same keys.
+        # One commit at a time: the next batch may write the same keys. Versions order the rest.
         self._lanes = _Lanes(1, self._next)
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
@@ -115,24 +120,35 @@ class GatheredWrites(Generic[T]):
         return self._run(batch)
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
+        committed: list[tuple[dict[str, _Write[T]], V]] = []
         try:
-            outcomes = await self._write_many({key: write.encoded for key, write in batch.items()})
+            await self._commit_parts(batch, committed)
+            self._lanes.leave(asyncio.get_running_loop())
+            for part, written in committed:
+                outcomes = await self._pass_on(written)
+                for key, write in part.items():
+                    _answer(write.futures, outcomes[key])
+        except BaseException as error:
+            for write in batch.values():
+                _fail(write.futures, error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _commit_parts(
+        self, batch: dict[str, _Write[T]], committed: list[tuple[dict[str, _Write[T]], V]]
+    ) -> None:
+        """Commit the batch; where a state in it is refused, in halves."""
+        try:
+            written = await self._commit({key: write.encoded for key, write in batch.items()})
         except InvalidState as error:
             if len(batch) == 1:
                 _fail(next(iter(batch.values())).futures, error)
                 return
             keys = list(batch)
             for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                await self._run({key: batch[key] for key in half})
-            return
-        except BaseException as error:
-            for write in batch.values():
-                _fail(write.futures, error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for key, write in batch.items():
-            _answer(write.futures, outcomes[key])
+                await self._commit_parts({key: batch[key] for key in half}, committed)
+        else:
+            committed.append((batch, written))
 
 
 class _Write(Generic[T]):
@@ -151,6 +167,7 @@ class _Lanes:
         self._take = take
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_lane: set[asyncio.Task[Any]] = set()
 
     def offer(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
@@ -164,15 +181,23 @@ class _Lanes:
         if batch is not None:
             self._free -= 1
             task = loop.create_task(self._drive(loop, batch))
+            self._in_lane.add(task)
             self._tasks.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._tasks.discard)
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the next batch begin, though the one that calls this goes on."""
+        task = asyncio.current_task()
+        if task is not None and task in self._in_lane:
+            self._in_lane.discard(task)
+            self._free += 1
+            self.offer(loop)
 
     async def _drive(self, loop: asyncio.AbstractEventLoop, batch: Awaitable[None]) -> None:
         try:
             await batch
         finally:
-            self._free += 1
-            self.offer(loop)
+            self.leave(loop)
 
 
 def _answer(futures: list[asyncio.Future[T]], outcome: T) -> None:
@@ -192,13 +217,18 @@ def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:
 
 
 def async_gatherers(
-    read_many: ReadMany[T], write_many: WriteMany[V], tally: Tally
-) -> tuple[GatheredReads[T], GatheredWrites[V]]:
+    read_many: ReadMany[T],
+    commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
+    pass_on: Callable[[V], Awaitable[dict[str, T]]],
+    tally: Tally,
+) -> tuple[GatheredReads[T], GatheredWrites[T, V]]:
     """Return what gathers the calls of an asynchronous manager."""
-    return GatheredReads(read_many), GatheredWrites(write_many, tally)
+    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally)
 
 
-def gatherers(_read_many: object, _write_many: object, _tally: Tally) -> tuple[Any, Any]:
+def gatherers(
+    _read_many: object, _commit: object, _pass_on: object, _tally: Tally
+) -> tuple[Any, Any]:
     """Refuse: threads have no turns of an event loop to gather in."""
     raise ConfigError(
         "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-__all__ = ["NOTHING", "Fetched", "Found", "Lookup", "Moment", "Put", "Row"]
+__all__ = ["NOTHING", "Fetched", "Found", "Lookup", "Moment", "Put", "Row", "Written"]
 
 #: The payload of "there is no such state": JSON's null, which no state is.
 NOTHING: Final = b"null"
@@ -46,6 +46,17 @@ class Fetched(NamedTuple):
     armed: float | None = None
     #: Whether the cache said that nothing newer was put since the read began.
     vouched: bool = False
+
+
+class Written(NamedTuple):
+    """Rows that were written, and when."""
+
+    #: Version 0 is that of a row which there was not to delete.
+    rows: dict[str, Row]
+    #: Before PostgreSQL was told; ``None`` where the cache is left alone.
+    moment: Moment | None
+    #: Whether they were noted as dirty in the same statement.
+    marked: bool
 
 
 class Moment(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from statecache.durations import Durations, Spread
@@ -64,14 +66,34 @@ class CacheStats:
         return self.hits / loads if loads else 0.0
 
 
+class Ticks:
+    """Counts from any thread without a lock, for what happens more often than anything else."""
+
+    __slots__ = ("_lock", "_looks", "add")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looks = 0
+        #: Count one more: a step of ``itertools.count`` cannot be interrupted.
+        self.add: Callable[[], int] = itertools.count().__next__
+
+    def value(self) -> int:
+        """Return how many were counted; looking takes a step, too."""
+        with self._lock:
+            value = self.add() - self._looks
+            self._looks += 1
+            return value
+
+
 class Tally:
     """Counts by name, from any thread, without losing one."""
 
-    __slots__ = ("_counts", "_lock", "reads", "writes")
+    __slots__ = ("_counts", "_lock", "memory_hits", "reads", "writes")
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self.memory_hits = Ticks()
         #: Durations of statements that read and that wrote states.
         self.reads = Durations()
         self.writes = Durations()
@@ -88,13 +110,14 @@ class Tally:
         with self._lock:
             counts = self._counts.copy()
         reads, writes = self.reads.snapshot(), self.writes.snapshot()
+        memory_hits = self.memory_hits.value()
         misses = _group(counts, "miss:")
         errors = _group(counts, "error:")
         return CacheStats(
             enabled=enabled,
             ttl_secs=ttl_secs,
-            hits=counts["hit"] + counts["memory_hit"],
-            memory_hits=counts["memory_hit"],
+            hits=counts["hit"] + memory_hits,
+            memory_hits=memory_hits,
             misses=sum(misses.values()),
             errors=sum(errors.values()),
             misses_by_reason=misses,

@@ -1,11 +1,7 @@
-"""A time limit for statements that holds when the server is hung and keeps none itself.
-
-In twins: ``tools/async_to_sync.py`` turns ``AsyncStatementLimit`` into ``StatementLimit``.
-"""
+"""A time limit for statements that holds when the server is hung and keeps none itself."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -18,62 +14,27 @@ import psycopg
 
 from statecache.errors import DatabaseError
 
-__all__ = ["AsyncStatementLimit", "StatementLimit"]
+__all__ = ["StatementLimit"]
 
 
-class _Limit:
-    """Breaks a connection that is still busy after ``seconds``; what waits on it then fails."""
+class StatementLimit:
+    """Breaks a connection that is still busy after ``seconds``; what waits on it then fails.
 
-    __slots__ = ("_connection", "_overdue", "_seconds")
+    One thread of the process watches, for asyncio, too: setting a timer for every statement costs
+    more than looking at what runs now and then.
+    """
+
+    __slots__ = ("_connection", "_overdue", "_seconds", "ends")
 
     def __init__(self, connection: Any, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
         self._overdue = False
-
-    def _hang_up(self) -> None:
-        self._overdue = True
-        with (
-            contextlib.suppress(OSError, psycopg.Error),
-            # The descriptor is the driver's: a copy of it leads to the same connection.
-            socket.socket(fileno=os.dup(self._connection.fileno())) as copy,
-        ):
-            copy.shutdown(socket.SHUT_RDWR)
-
-    def _judge(self, error: BaseException | None) -> None:
-        if self._overdue and isinstance(error, psycopg.Error):
-            raise DatabaseError(
-                f"PostgreSQL did not answer within {self._seconds:g} s "
-                "(STATE_CACHE_DB_TIMEOUT_MS): the connection was given up."
-            ) from error
-
-
-class AsyncStatementLimit(_Limit):
-    """Limits what is awaited inside."""
-
-    __slots__ = ("_timer",)
-
-    async def __aenter__(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._hang_up)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        self._judge(error)
-
-
-class StatementLimit(_Limit):
-    """Limits what runs inside, by the one watching thread of the process."""
-
-    __slots__ = ("_ends",)
+        self.ends = 0.0
 
     def __enter__(self) -> None:
-        self._ends = time.monotonic() + self._seconds
-        _watch.add(self)
+        self.ends = time.monotonic() + self._seconds
+        _watch.add(self, self._seconds)
 
     def __exit__(
         self,
@@ -82,7 +43,21 @@ class StatementLimit(_Limit):
         trace: TracebackType | None,
     ) -> None:
         _watch.remove(self)
-        self._judge(error)
+        if self._overdue and isinstance(error, psycopg.Error):
+            raise DatabaseError(
+                f"PostgreSQL did not answer within {self._seconds:g} s "
+                "(STATE_CACHE_DB_TIMEOUT_MS): the connection was given up."
+            ) from error
+
+    def hang_up(self) -> None:
+        """Break the connection."""
+        self._overdue = True
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            # The descriptor is the driver's: a copy of it leads to the same connection.
+            socket.socket(fileno=os.dup(self._connection.fileno())) as copy,
+        ):
+            copy.shutdown(socket.SHUT_RDWR)
 
 
 class _Watch:
@@ -94,10 +69,10 @@ class _Watch:
         self._lock = threading.Lock()
         self._pid = 0
 
-    def add(self, limit: StatementLimit) -> None:
+    def add(self, limit: StatementLimit, seconds: float) -> None:
         self._running[id(limit)] = limit
-        if limit._seconds < 4 * self._pause_s:
-            self._pause_s = limit._seconds / 4
+        if seconds < 4 * self._pause_s:
+            self._pause_s = seconds / 4
         # The thread never ends, but a forked child does not have it.
         if self._pid != os.getpid():
             self._start()
@@ -116,9 +91,9 @@ class _Watch:
             time.sleep(self._pause_s)
             now = time.monotonic()
             for limit in list(self._running.values()):
-                if limit._ends < now:
+                if limit.ends < now:
                     self.remove(limit)
-                    limit._hang_up()
+                    limit.hang_up()
 
 
 _watch = _Watch()

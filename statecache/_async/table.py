@@ -20,7 +20,7 @@ from statecache.errors import DatabaseError, InvalidState, first_line
 from statecache.lookup import Row
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
-from statecache.watchdog import AsyncStatementLimit
+from statecache.watchdog import StatementLimit
 
 __all__ = ["AsyncStateTable"]
 
@@ -58,7 +58,7 @@ class AsyncStateTable:
         else:
             statement = self._sql.read_settled if settled else self._sql.read_many
             values = (orjson.dumps(list(trigger_ids)),)
-        if not await self._reads.take(self._timeout_s):
+        if self._reads.limit and not await self._reads.take(self._timeout_s):
             raise DatabaseError(
                 "too many reads of PostgreSQL at once (STATE_CACHE_MAX_DB_READS): none of them "
                 f"ended within {self._timeout_s:g} s."
@@ -227,7 +227,7 @@ class AsyncStateTable:
         statement: bytes,
         values: tuple[object, ...],
     ) -> list[tuple[Any, ...]]:
-        async with AsyncStatementLimit(connection, self._timeout_s):
+        with StatementLimit(connection, self._timeout_s):
             cursor = connection.cursor(row_factory=tuple_row)
             await cursor.execute(statement, values)
             return await cursor.fetchall()

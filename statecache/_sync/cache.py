@@ -18,6 +18,7 @@ import redis.exceptions
 from statecache._sync.link import Link
 from statecache.breaker import Breaker
 from statecache.clock import ServerClock
+from statecache.codec import compact
 from statecache.compression import pack, unpack
 from statecache.config import CacheConfig
 from statecache.entry import FENCE, NONE, PACKED, STATE, TOMBSTONE, format_head, parse_entry
@@ -254,7 +255,7 @@ class StateCache:
         return self._lifetimes.refresh_early(left_ms)
 
     def _item(self, trigger_id: str, version: int, payload: bytes) -> _Item:
-        packed, smaller = pack(payload, self._config.compress_min_bytes)
+        packed, smaller = pack(compact(payload), self._config.compress_min_bytes)
         head = format_head(version, PACKED if smaller else STATE)
         return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
 

@@ -16,11 +16,11 @@ from statecache.codec import check_trigger_id, check_version, decode_state, enco
 from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
 from statecache.gathering import gatherers
-from statecache.lookup import Found, Moment, Row
+from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
 
-__all__ = ["StateManager", "own_pool"]
+__all__ = ["StateManager", "decoded", "own_pool"]
 
 #: Deleted rows keep their version at least this long, so that re-creation is ordered behind them.
 PURGE_AFTER_S = 86_400.0
@@ -52,7 +52,9 @@ class StateManager:
         self._table = StateTable(pool, self._config, self._tally)
         self._reads, self._writes = None, None
         if self._config.gather:
-            self._reads, self._writes = gatherers(self._find_many, self._write_many, self._tally)
+            self._reads, self._writes = gatherers(
+                self._find_many, self._commit, self._pass_on, self._tally
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -95,7 +97,7 @@ class StateManager:
         row = (self._table.read([check_trigger_id(trigger_id)])).get(trigger_id)
         if row is None or row.payload is None:
             return None, 0
-        return decode_state(row.payload), row.version
+        return decoded(trigger_id, row.payload), row.version
 
     def update_state(
         self, trigger_id: str, state_data: Any, *, expected_version: int | None = None
@@ -150,7 +152,7 @@ class StateManager:
         deleted, moment = 0, self._begin()
         for rows in self._table.expire(retention_days * 86_400):
             deleted += len(rows)
-            self._committed(rows, moment, marked=False)
+            self._pass_on(Written(rows, moment, marked=False))
             moment = self._begin()
         self._table.purge(max(PURGE_AFTER_S, 2 * self._config.longest_ttl_secs))
         return deleted
@@ -210,11 +212,12 @@ class StateManager:
         if self._writes is not None:
             found: Found = self._writes.call(trigger_id, encoded)
             return found
-        return (self._write_many({trigger_id: encoded}))[trigger_id]
+        return (self._pass_on(self._commit({trigger_id: encoded})))[trigger_id]
 
     def _write_all(self, operation: str, states: dict[str, bytes | None]) -> None:
         started = time.monotonic()
-        for trigger_id, found in (self._write_many(states)).items():
+        outcomes = self._pass_on(self._commit(states))
+        for trigger_id, found in outcomes.items():
             self._tell(operation, trigger_id, started, found)
 
     def _replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
@@ -231,7 +234,7 @@ class StateManager:
                 f"the state of {trigger_id!r} is no longer at version {version}: load_versioned "
                 "it again, apply the change to what it is now, and retry."
             )
-        return (self._committed({trigger_id: row}, moment, marked=mark))[trigger_id]
+        return (self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
 
     def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
         if self._observer is not None and self._wants(trigger_id):
@@ -248,10 +251,10 @@ class StateManager:
             for trigger_id in trigger_ids
         }
 
-    def _decode(self, _trigger_id: str, found: Found) -> tuple[Any, Found]:
-        return None if found.payload is None else decode_state(found.payload), found
+    def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
+        return decoded(trigger_id, found.payload), found
 
-    def _write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
+    def _commit(self, states: Mapping[str, bytes | None]) -> Written:
         """Store the states, delete those that are ``None``."""
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
         deletes = [key for key in states if key not in updates]
@@ -264,24 +267,18 @@ class StateManager:
         except BaseException:
             self._in_doubt(states)
             raise
-        missing = {key: Row(None, 0) for key in states if key not in rows}
-        return self._committed(rows | missing, moment, marked=mark)
+        rows |= {key: Row(None, 0) for key in deletes if key not in rows}
+        return Written(rows, moment, mark)
 
     def _begin(self) -> Moment | None:
         """Return what is to be known of the instant before PostgreSQL is told."""
         return None
 
-    def _committed(
-        self, rows: Mapping[str, Row], _moment: Moment | None, *, marked: bool
-    ) -> dict[str, Found]:
-        """Hear of rows that were written; version 0 is of one that there was not to delete.
-
-        ``moment`` is before PostgreSQL was told; ``marked`` tells whether the rows were noted as
-        dirty in the same statement.
-        """
-        if not marked:
-            self._mark({key: row.version for key, row in rows.items()})
-        return {key: Found(row.payload, "committed") for key, row in rows.items()}
+    def _pass_on(self, written: Written) -> dict[str, Found]:
+        """Tell whoever has to know of it, and return the outcomes."""
+        if not written.marked:
+            self._mark({key: row.version for key, row in written.rows.items()})
+        return {key: Found(row.payload, "committed") for key, row in written.rows.items()}
 
     def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
         """Hear of writes that were cancelled, or cut off while committing: they may stand."""
@@ -297,6 +294,17 @@ class StateManager:
     def _marks(self) -> bool:
         """Return whether written keys are to be noted as dirty: no cache is told of them."""
         return self._config.repair_poll_secs > 0
+
+
+def decoded(trigger_id: str, payload: bytes | None) -> Any:
+    """Return a state that PostgreSQL holds; SQL by hand can store what no manager would."""
+    try:
+        return None if payload is None else decode_state(payload)
+    except ValueError as error:
+        raise DatabaseError(
+            f"the state of {trigger_id!r} in PostgreSQL is beyond what can be read ({error}): "
+            "write it anew."
+        ) from None
 
 
 def _always(_trigger_id: str) -> bool:

@@ -59,7 +59,7 @@ class StateTable:
         else:
             statement = self._sql.read_settled if settled else self._sql.read_many
             values = (orjson.dumps(list(trigger_ids)),)
-        if not self._reads.take(self._timeout_s):
+        if self._reads.limit and not self._reads.take(self._timeout_s):
             raise DatabaseError(
                 "too many reads of PostgreSQL at once (STATE_CACHE_MAX_DB_READS): none of them "
                 f"ended within {self._timeout_s:g} s."

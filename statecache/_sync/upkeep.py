@@ -8,6 +8,7 @@ from itertools import islice
 from statecache._acompat import sleep
 from statecache._sync.cache import StateCache
 from statecache._sync.table import StateTable
+from statecache.codec import compact
 from statecache.lookup import NOTHING, Lookup, Put, Row
 from statecache.verification import Difference, Verification
 
@@ -79,4 +80,5 @@ def _agree(found: Lookup, row: Row | None) -> bool:
     payload = None if found.payload == NOTHING else found.payload
     if row is None:
         return payload is None
-    return found.version == row.version and payload == row.payload
+    held = None if row.payload is None else compact(row.payload)
+    return found.version == row.version and payload == held

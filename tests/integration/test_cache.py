@@ -66,7 +66,7 @@ def cache(scratch: Scratch) -> Iterator[Cache]:
 def test_an_update_is_written_through(manager: Any, scratch: Scratch) -> None:
     manager.update_state("trigger_123", {"b": 1, "a": 2})
     version = scratch.version("trigger_123")
-    assert scratch.entry("trigger_123") == (version, b'J{"a": 2, "b": 1}')
+    assert scratch.entry("trigger_123") == (version, b'J{"a":2,"b":1}')
     assert manager.load_state("trigger_123") == {"a": 2, "b": 1}
     stats = manager.get_cache_stats()
     assert (stats.hits, stats.misses, stats.db_reads) == (1, 0, 0)

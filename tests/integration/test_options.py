@@ -42,7 +42,7 @@ def test_large_states_are_compressed_and_come_back(scratch: Scratch, kind: str) 
         manager.update_state("large", RECORDS)
         manager.update_state("small", {"count": 1})
         assert len(raw(scratch, "large")) < len(json.dumps(RECORDS)) / 3
-        assert raw(scratch, "small").endswith(b'{"count": 1}')
+        assert raw(scratch, "small").endswith(b'{"count":1}')
         assert manager.load_state("large") == RECORDS
         assert manager.load_states(["large", "small"]) == {"large": RECORDS, "small": {"count": 1}}
         assert manager.get_cache_stats().hits == 3
@@ -119,7 +119,8 @@ def test_a_manager_s_accesses_become_a_trace(scratch: Scratch, kind: str, tmp_pa
     trace = read_trace(tmp_path)
     assert trace.op.tolist() == [READ, WRITE, READ, READ, DELETE]
     assert trace.size is not None
-    assert trace.size.tolist() == [0, 12, 12, 0, 0]
+    # As PostgreSQL writes it, then as the cache holds it, without the space.
+    assert trace.size.tolist() == [0, 12, 11, 0, 0]
     a, b = trace.key[0], trace.key[3]
     assert a != b
     assert trace.key.tolist() == [a, a, a, b, a]
