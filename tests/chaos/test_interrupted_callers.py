@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
@@ -287,6 +288,7 @@ def test_threads_interrupted_at_random(scratch: Scratch) -> None:
         assert named_connections(scratch.cache, scratch.schema) <= 2 * (NEIGHBOURS + 1)
     eventually(lambda: not named_connections(scratch.cache, scratch.schema))
     eventually(lambda: not backends(scratch))
+    gc.collect()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeLimitError])

@@ -38,6 +38,7 @@ class Scratch:
         kind: str,
         *,
         redis_url: str | None = None,
+        database_url: str | None = None,
         autocommit: bool = True,
         pool_timeout: float = 10.0,
         observer: Any = None,
@@ -45,7 +46,7 @@ class Scratch:
     ) -> AbstractContextManager[Any]:
         return open_manager(
             kind,
-            self.database_url,
+            database_url or self.database_url,
             redis_url or self.redis_url,
             self.config(**changes),
             autocommit=autocommit,
