@@ -64,8 +64,12 @@ async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value
         nonlocal waited_for
         while True:
             try:
-                sent = yield waited_for
-                waited_for = work.send(sent)
+                try:
+                    sent = yield waited_for
+                except Exception as error:
+                    waited_for = work.throw(error)
+                else:
+                    waited_for = work.send(sent)
             except StopIteration:
                 return
 
@@ -147,6 +151,10 @@ class AsyncBackground:
         """Whether the function is to carry on."""
         return not self._closed
 
+    def stop(self) -> None:
+        """Let the function end, soon."""
+        self._closed = True
+
     async def aclose(self) -> None:
         """End the function and wait for it."""
         self._closed = True
@@ -192,6 +200,10 @@ class Background:
     def goes_on(self) -> bool:
         """Whether the function is to carry on."""
         return not self._closing.is_set()
+
+    def stop(self) -> None:
+        """Let the function end, soon."""
+        self._closing.set()
 
     def close(self) -> None:
         """Let the function end, and wait for it for a few seconds."""

@@ -15,6 +15,9 @@ __all__ = ["Breaker"]
 
 FIRST_WAIT_MS = 50
 
+#: Seconds without a failure after which an episode of trouble is over.
+QUIET_S = 1.0
+
 
 class Breaker:
     """Decides whether a call of the cache may be tried; safe from any thread."""
@@ -33,6 +36,8 @@ class Breaker:
         self._wait_s = 0.0
         self._retry_at = 0.0
         self._probing = False
+        self._in_trouble = False
+        self._failed_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -54,16 +59,20 @@ class Breaker:
 
     def succeeded(self) -> bool:
         """Note a call that worked; return whether it ended an episode of trouble."""
-        if not self._failures:
+        if not self._in_trouble:
             return False
         with self._lock:
-            ended = self._failures > 0
             self._failures, self._wait_s, self._probing = 0, 0.0, False
+            # What fails now and then goes on failing: an episode is over after a quiet time.
+            if self._clock() - self._failed_at < QUIET_S:
+                return False
+            ended, self._in_trouble = self._in_trouble, False
             return ended
 
     def failed(self) -> bool:
         """Note a call that failed; return whether it began an episode of trouble."""
         with self._lock:
+            begins, self._in_trouble, self._failed_at = not self._in_trouble, True, self._clock()
             self._failures += 1
             # Calls already under way when it opened fail, too: only a probe lengthens the pause.
             if self._failures == self._threshold or self._probing:
@@ -71,4 +80,4 @@ class Breaker:
                 longer = self._wait_s * 2 if self._wait_s else FIRST_WAIT_MS / 1000
                 self._wait_s = min(longer, self._max_wait_s)
                 self._retry_at = self._clock() + self._wait_s
-            return self._failures == 1
+            return begins

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from statecache.errors import InvalidState, InvalidTriggerId
 
-__all__ = ["check_trigger_id", "check_version", "compact", "decode_state", "encode_state"]
+__all__ = ["check_trigger_id", "check_trigger_ids", "check_version", "compact", "decode_state", "encode_state"]
 
 MAX_TRIGGER_ID_BYTES = 512
 
@@ -48,6 +49,15 @@ def check_trigger_id(trigger_id: str) -> str:
             f"at most {MAX_TRIGGER_ID_BYTES} are allowed."
         )
     return trigger_id
+
+
+def check_trigger_ids(trigger_ids: Iterable[str]) -> list[str]:
+    """Return the trigger ids, each once, or raise ``InvalidTriggerId``."""
+    if isinstance(trigger_ids, str | bytes):
+        raise InvalidTriggerId(
+            f"{trigger_ids!r:.80} is one trigger id where several are expected: pass a list of it."
+        )
+    return list(dict.fromkeys(map(check_trigger_id, trigger_ids)))
 
 
 def check_version(version: Any) -> int:
@@ -99,7 +109,7 @@ def compact(payload: bytes) -> bytes:
     """
     try:
         return orjson.dumps(orjson.loads(payload))
-    except ValueError:  # SQL by hand can store what no manager would
+    except (ValueError, TypeError):  # SQL by hand can store what no manager would
         return payload
 
 

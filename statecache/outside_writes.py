@@ -25,6 +25,9 @@ _FUNCTION = """
     BEGIN
         IF TG_OP = 'UPDATE' THEN
             NEW.version := OLD.version + 1;
+            IF NEW.state_data IS NOT NULL THEN
+                NEW.deleted_at := NULL;
+            END IF;
             changed := NEW.trigger_id;
             at := NEW.version;
         ELSIF TG_OP = 'DELETE' THEN
@@ -40,7 +43,7 @@ _FUNCTION = """
 _TRIGGERS = {
     "outside_update": "BEFORE UPDATE ON {table} FOR EACH ROW WHEN (NEW.version = OLD.version)",
     # A purge removes rows that are deleted already, which no cache holds any more.
-    "outside_delete": "AFTER DELETE ON {table} FOR EACH ROW WHEN (OLD.deleted_at IS NULL)",
+    "outside_delete": "AFTER DELETE ON {table} FOR EACH ROW WHEN (OLD.state_data IS NOT NULL)",
     "outside_truncate": "AFTER TRUNCATE ON {table} FOR EACH STATEMENT",
 }
 

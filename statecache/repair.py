@@ -7,10 +7,7 @@ until whatever the cache still holds must have expired, its loads go to PostgreS
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from itertools import islice
-from typing import NamedTuple
 
 __all__ = ["ANY_VERSION", "Mark", "Unrepaired"]
 
@@ -18,69 +15,52 @@ __all__ = ["ANY_VERSION", "Mark", "Unrepaired"]
 ANY_VERSION = 1 << 63
 
 
-class Mark(NamedTuple):
-    """What is known of a key: the version that the cache failed to take, and until when it counts.
+class Mark:
+    """What is known of a key: the version that the cache failed to take.
 
-    The version is ``None`` where the outcome of a write is unknown.
+    It is ``None`` where the outcome of a write is unknown, and ``ANY_VERSION`` where whatever the
+    cache holds is to go.
     """
 
-    version: int | None
-    until: float
+    __slots__ = ("version",)
+
+    def __init__(self, version: int | None) -> None:
+        self.version = version
 
 
 class Unrepaired:
     """A bounded map of key → mark; safe from any thread.
 
-    ``life_s`` is how long an outdated entry can live at most. Where more than ``limit`` keys come
-    together, all keys count as unrepaired for that long.
+    A mark stays until the cache has taken the version, or a fence: how long an outdated entry lives
+    is up to whoever put it. Where more than ``limit`` keys come together, all keys count.
     """
 
-    def __init__(
-        self, life_s: float, limit: int = 10_000, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._life_s = life_s
+    def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
-        self._clock = clock
         self._lock = threading.Lock()
         self._marks: dict[str, Mark] = {}
-        self._all_until = 0.0
+        self._all: Mark | None = None
 
     def add(self, key: str, version: int | None = None) -> None:
         """Remember that the cache may hold the key at less than ``version``."""
         with self._lock:
-            now = self._clock()
-            if len(self._marks) >= self._limit and key not in self._marks:
-                self._forget_old(now)
-                if len(self._marks) >= self._limit:
-                    self._marks.clear()
-                    self._all_until = now + self._life_s
-                    return
             held = self._marks.get(key)
+            if held is None and len(self._marks) >= self._limit:
+                self._marks.clear()
+                self._all = Mark(ANY_VERSION)
+                return
             if held is not None:
                 version = _stronger(version, held.version)
-            self._marks[key] = Mark(version, now + self._life_s)
+            self._marks[key] = Mark(version)
 
     def add_all(self) -> None:
         """Remember that the cache may hold any key at less than its version."""
         with self._lock:
             self._marks.clear()
-            self._all_until = self._clock() + self._life_s
+            self._all = Mark(ANY_VERSION)
 
     def __contains__(self, key: str) -> bool:
-        if not self._marks and not self._all_until:  # the healthy path costs no lock
-            return False
-        with self._lock:
-            now = self._clock()
-            if self._all_until > now:
-                return True
-            self._all_until = 0.0
-            mark = self._marks.get(key)
-            if mark is None:
-                return False
-            if mark.until > now:
-                return True
-            del self._marks[key]
-            return False
+        return self._all is not None or key in self._marks
 
     def repaired(self, key: str, version: int) -> None:
         """Forget the key if the cache has taken it at ``version`` or later."""
@@ -94,7 +74,6 @@ class Unrepaired:
     def some(self, limit: int) -> dict[str, Mark]:
         """Return keys with their marks."""
         with self._lock:
-            self._forget_old(self._clock())
             return dict(islice(self._marks.items(), limit))
 
     def settle(self, key: str, mark: Mark) -> None:
@@ -104,23 +83,18 @@ class Unrepaired:
                 del self._marks[key]
 
     @property
-    def all_until(self) -> float:
-        """Until when all keys count as unrepaired, 0 for not at all."""
-        return self._all_until
+    def all_keys(self) -> Mark | None:
+        """The mark of all keys, if they count."""
+        return self._all
 
-    def settle_all(self, until: float) -> None:
-        """Forget that all keys were, unless that is newer than ``all_until`` was."""
+    def settle_all(self, mark: Mark) -> None:
+        """Forget that all keys were marked, unless they were marked anew since."""
         with self._lock:
-            if self._all_until == until:
-                self._all_until = 0.0
+            if self._all is mark:
+                self._all = None
 
     def __len__(self) -> int:
-        return len(self._marks)
-
-    def _forget_old(self, now: float) -> None:
-        old = [key for key, mark in self._marks.items() if mark.until <= now]
-        for key in old:
-            del self._marks[key]
+        return len(self._marks) + (self._all is not None)
 
 
 def _stronger(one: int | None, other: int | None) -> int | None:

@@ -58,13 +58,13 @@ class Statements:
         """Return a statement that writes states and marks them dirty, at once."""
         head, tail = self.mark.split(_MARK_SOURCE)
         return (
-            b"WITH done AS ("
+            b"WITH statecache_done AS ("
             + statement
-            + b"), marked AS ("
+            + b"), statecache_marked AS ("
             + head
-            + b"SELECT trigger_id, version FROM done"
+            + b"SELECT trigger_id, version FROM statecache_done"
             + tail
-            + b") SELECT trigger_id, version, state_data FROM done"
+            + b") SELECT trigger_id, version, state_data FROM statecache_done"
         )
 
 
@@ -96,8 +96,8 @@ def statements_for(schema: str) -> Statements:
             ).format(t=name),
             "remove": sql.SQL(
                 "UPDATE {table} AS {t} SET state_data = NULL, version = {t}.version + 1, "
-                "updated_at = now(), deleted_at = now() FROM old "
-                "WHERE {t}.trigger_id = old.trigger_id"
+                "updated_at = now(), deleted_at = now() FROM statecache_old "
+                "WHERE {t}.trigger_id = statecache_old.trigger_id"
             ).format(table=table, t=name),
             "row": sql.SQL("{t}.trigger_id, {t}.version, {t}.state_data::text").format(t=name),
             "written": sql.SQL(
@@ -126,35 +126,36 @@ def statements_for(schema: str) -> Statements:
         ),
         create=render(
             "INSERT INTO {table} AS {t} (trigger_id, state_data) VALUES (%s, %s::jsonb) {upsert} "
-            "WHERE {t}.deleted_at IS NOT NULL RETURNING {written}"
+            "WHERE {t}.state_data IS NULL RETURNING {written}"
         ),
         replace=render(
             "UPDATE {table} AS {t} SET state_data = %s::jsonb, version = {t}.version + 1, "
-            "updated_at = now() WHERE trigger_id = %s AND version = %s AND deleted_at IS NULL "
+            "updated_at = now() WHERE trigger_id = %s AND version = %s AND state_data IS NOT NULL "
             "RETURNING {written}"
         ),
         delete=render(
-            "WITH old AS (SELECT trigger_id FROM {table} AS {t} WHERE trigger_id = ANY ({ids}) "
+            "WITH statecache_old AS "
+            "(SELECT trigger_id FROM {table} AS {t} WHERE trigger_id = ANY ({ids}) "
             'ORDER BY trigger_id COLLATE "C" FOR UPDATE) {remove} RETURNING {written}'
         ),
         expire=render(
-            "WITH old AS (SELECT trigger_id FROM {table} AS {t} WHERE trigger_id > %s "
-            "AND deleted_at IS NULL AND updated_at < now() - make_interval(secs => %s) "
+            "WITH statecache_old AS (SELECT trigger_id FROM {table} AS {t} WHERE trigger_id > %s "
+            "AND state_data IS NOT NULL AND updated_at < now() - make_interval(secs => %s) "
             "ORDER BY trigger_id LIMIT %s FOR UPDATE SKIP LOCKED) {remove} "
             # by the database's order, which need not be Python's
-            "RETURNING {row}, (SELECT max(trigger_id) FROM old)"
+            "RETURNING {row}, (SELECT max(trigger_id) FROM statecache_old)"
         ),
         purge=render(
-            "WITH old AS (SELECT trigger_id FROM {table} AS {t} WHERE trigger_id > %s "
-            "AND deleted_at < now() - make_interval(secs => %s) "
+            "WITH statecache_old AS (SELECT trigger_id FROM {table} AS {t} WHERE trigger_id > %s "
+            "AND state_data IS NULL AND deleted_at < now() - make_interval(secs => %s) "
             "ORDER BY trigger_id LIMIT %s FOR UPDATE SKIP LOCKED) "
-            "DELETE FROM {table} AS {t} USING old "
-            "WHERE {t}.trigger_id = old.trigger_id "
-            "RETURNING (SELECT max(trigger_id) FROM old)"
+            "DELETE FROM {table} AS {t} USING statecache_old "
+            "WHERE {t}.trigger_id = statecache_old.trigger_id "
+            "RETURNING (SELECT max(trigger_id) FROM statecache_old)"
         ),
-        count=render("SELECT count(*) FROM {table} AS {t} WHERE deleted_at IS NULL"),
+        count=render("SELECT count(*) FROM {table} AS {t} WHERE state_data IS NOT NULL"),
         recent=render(
-            "SELECT trigger_id FROM {table} AS {t} WHERE deleted_at IS NULL "
+            "SELECT trigger_id FROM {table} AS {t} WHERE state_data IS NOT NULL "
             "ORDER BY updated_at DESC LIMIT %s"
         ),
         mark=render(
@@ -165,8 +166,9 @@ def statements_for(schema: str) -> Statements:
         marked=render("SELECT trigger_id, version FROM {dirty} AS {t} ORDER BY noted_at LIMIT %s"),
         unmark=render(
             "DELETE FROM {dirty} AS {t} USING "
-            "jsonb_each_text(convert_from(%b, 'UTF8')::jsonb) AS repaired (id, upto) "
-            "WHERE {t}.trigger_id = repaired.id AND {t}.version <= repaired.upto::bigint "
+            "jsonb_each_text(convert_from(%b, 'UTF8')::jsonb) AS statecache_fenced (id, upto) "
+            "WHERE {t}.trigger_id = statecache_fenced.id "
+            "AND {t}.version <= statecache_fenced.upto::bigint "
             "RETURNING 1"
         ),
     )

@@ -77,8 +77,13 @@ class _Watch:
         if self._pid != os.getpid():
             self._start()
 
-    def remove(self, limit: StatementLimit) -> None:
-        self._running.pop(id(limit), None)
+    def remove(self, limit: StatementLimit) -> bool:
+        """Stop watching; return whether it was watched until now."""
+        return self._running.pop(id(limit), None) is not None
+
+    def forget_all(self) -> None:
+        """Begin anew in a forked child."""
+        self._running, self._lock, self._pid = {}, threading.Lock(), 0
 
     def _start(self) -> None:
         with self._lock:
@@ -91,9 +96,13 @@ class _Watch:
             time.sleep(self._pause_s)
             now = time.monotonic()
             for limit in list(self._running.values()):
-                if limit.ends < now:
-                    self.remove(limit)
+                # What has just ended is gone: its connection is already somebody else's.
+                if limit.ends < now and self.remove(limit):
                     limit.hang_up()
 
 
 _watch = _Watch()
+
+# A forked child must not hang up on what its parent was waiting for.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watch.forget_all)

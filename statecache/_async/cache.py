@@ -119,7 +119,8 @@ class AsyncStateCache:
                 continue
             keys = [self._prefix + trigger_id for trigger_id in batch]
             reply = await self._call("get", left, "MGET", *keys)
-            raws = [_FAILED] * len(batch) if reply is _FAILED else reply
+            known = isinstance(reply, list) and len(reply) == len(batch)
+            raws = reply if known else [_FAILED] * len(batch)
             lookups |= zip(batch, map(self._read, raws), strict=True)
         return lookups
 
@@ -151,7 +152,11 @@ class AsyncStateCache:
             else self._item(trigger_id, row.version, row.payload)
             for trigger_id, row in rows.items()
         )
-        return await self._put("put", items, moment)
+        outcomes = await self._store("put", items, moment, self.channel)
+        for outcome in outcomes.values():
+            if outcome is not Put.FAILED:
+                self._tally.add(f"put_{outcome.name.lower()}")
+        return outcomes
 
     async def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
         """Send readers of these states to the database unless the cache has these versions."""
@@ -161,16 +166,24 @@ class AsyncStateCache:
             for trigger_id, version in versions.items()
         )
         moment = await self.moment()
+        if moment is None:
+            return dict.fromkeys(versions, Put.FAILED)
         # It is true at any time, in any epoch.
-        return await self._put("fence", items, moment and moment._replace(epoch=b""))
+        return await self._store("fence", items, moment._replace(epoch=b""), self.channel)
 
     async def fill(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what PostgreSQL held after ``moment``."""
         negative_ms = round(self._config.negative_ttl_secs * 1000)
+        # Of a deleted state it is a tombstone as well: what it replaces must not come back.
+        deleted_ms = max(negative_ms, self._config.tombstone_ms)
         items = (
             self._item(trigger_id, row.version, row.payload)
             if row.payload is not None
-            else _Item(trigger_id, format_head(row.version, NONE), negative_ms)
+            else _Item(
+                trigger_id,
+                format_head(row.version, NONE),
+                deleted_ms if row.version else negative_ms,
+            )
             for trigger_id, row in rows.items()
             if row.payload is not None or negative_ms
         )
@@ -232,20 +245,20 @@ class AsyncStateCache:
     def _read(self, raw: Any) -> Lookup:
         if raw is None or raw is _FAILED:
             return Lookup(reason="absent" if raw is None else "error")
-        entry = None if raw is _OTHER_TYPE else parse_entry(raw)
+        entry = parse_entry(raw) if isinstance(raw, bytes) else None
         if entry is None:
             return Lookup(reason="corrupt")
         if entry.kind in (TOMBSTONE, FENCE):
-            return Lookup(reason="tombstone", version=entry.version)
-        if self._config.early_refresh and self._is_due(entry.time_ms):
-            return Lookup(reason="early", version=entry.version)
+            reason = "tombstone" if entry.kind == TOMBSTONE else "fenced"
+            return Lookup(reason=reason, version=entry.version)
         payload = NOTHING if entry.kind == NONE else entry.payload
         if entry.kind == PACKED:
             try:
                 payload = unpack(payload, self._max_bytes)
             except ValueError:
                 payload = b""  # as unreadable as it is
-        return Lookup(payload, version=entry.version)
+        early = bool(self._config.early_refresh) and self._is_due(entry.time_ms)
+        return Lookup(payload, "early" if early else "", entry.version)
 
     def _is_due(self, expiry_ms: int) -> bool:
         if not self._clock.is_known:
@@ -257,17 +270,6 @@ class AsyncStateCache:
         packed, smaller = pack(compact(payload), self._config.compress_min_bytes)
         head = format_head(version, PACKED if smaller else STATE)
         return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
-
-    async def _put(
-        self, operation: str, items: Iterable[_Item], moment: Moment | None
-    ) -> dict[str, Put]:
-        if moment is None:
-            return {item.trigger_id: Put.FAILED for item in items}
-        outcomes = await self._store(operation, items, moment, self.channel)
-        for outcome in outcomes.values():
-            if outcome is not Put.FAILED:
-                self._tally.add(f"put_{outcome.name.lower()}")
-        return outcomes
 
     async def _store(
         self,
@@ -307,12 +309,15 @@ class AsyncStateCache:
         reply = await self._call(operation, seconds, "EVALSHA", script.digest, *given)
         if reply is _UNKNOWN_SCRIPT:
             reply = await self._call(operation, seconds, "EVAL", script.source, *given)
-        if reply in (_FAILED, _UNKNOWN_SCRIPT, _OTHER_TYPE):
-            return _FAILED
-        if script is _PUT:
-            self._clock.observe(reply[0])
-            self._epoch = reply[1]
-        return reply
+        if reply is _FAILED or script is _FENCE:
+            return reply
+        match reply:
+            case [int(now), bytes(epoch), *outcomes] if len(outcomes) == len(keys):
+                self._clock.observe(now)
+                self._epoch = epoch
+                return reply
+        self._tally.add(f"error:{operation}:UnexpectedReply")
+        return _FAILED
 
     async def _call(self, operation: str, seconds: float, *command: Any) -> Any:
         """Send a command; return its reply, or ``_FAILED`` after noting the trouble."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
+
+from psycopg_pool import PoolTimeout
 
 from statecache._acompat import AsyncConnectionPool
 from statecache._async.cache import AsyncStateCache
@@ -16,9 +19,9 @@ from statecache._async.single_flight import AsyncSingleFlight
 from statecache._async.state_manager import AsyncStateManager, decoded, own_pool
 from statecache._async.upkeep import verify, warm
 from statecache.access import Observer
-from statecache.codec import check_trigger_id, decode_state
+from statecache.codec import check_trigger_ids, decode_state
 from statecache.config import CacheConfig, url_from_env
-from statecache.errors import ConfigError
+from statecache.errors import ConfigError, DatabaseError
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
@@ -34,7 +37,7 @@ _TROUBLE = frozenset({"error", "bypassed"})
 
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
-_ANEW = _TROUBLE | {"unrepaired"}
+_ANEW = _TROUBLE | {"unrepaired", "fenced"}
 
 
 class AsyncCachedStateManager(AsyncStateManager):
@@ -73,8 +76,7 @@ class AsyncCachedStateManager(AsyncStateManager):
         )
         fill_deadline_s = config.effective_fill_deadline_ms / 1000
         self._flights: AsyncSingleFlight[Fetched] = AsyncSingleFlight(fill_deadline_s)
-        # An outdated entry can arrive until its deadline, and live for a TTL from then on.
-        self._unrepaired = Unrepaired(config.longest_ttl_secs + fill_deadline_s)
+        self._unrepaired = Unrepaired()
         self._memory: MemoryTier | None = None
         self._goes_short = False
         self._cache: AsyncStateCache | None = None
@@ -86,9 +88,10 @@ class AsyncCachedStateManager(AsyncStateManager):
             if config.memory_items:
                 ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
                 self._memory = MemoryTier(config.memory_items, ttl_s)
-                # Where nobody has to be told of a hit there is a shorter way.
-                self._goes_short = observer is None and not config.target_hit_rate
                 self._listener = AsyncListener(self._cache.link, self._cache.channel, self._memory)
+                weakref.finalize(self, self._listener.stop)
+            # Nobody closes a manager that is simply forgotten.
+            weakref.finalize(self, self._repairer.stop)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -114,7 +117,7 @@ class AsyncCachedStateManager(AsyncStateManager):
 
     async def invalidate(self, trigger_ids: Iterable[str]) -> None:
         """Make every manager read these states from PostgreSQL next time."""
-        ids = [check_trigger_id(trigger_id) for trigger_id in trigger_ids]
+        ids = check_trigger_ids(trigger_ids)
         if self._cache is not None and ids:
             await self._invalidate(self._cache, ids)
 
@@ -132,7 +135,7 @@ class AsyncCachedStateManager(AsyncStateManager):
 
     async def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
         """Put states into the cache: these, or those updated last. Returns how many it took."""
-        given = None if ids is None else [check_trigger_id(trigger_id) for trigger_id in ids]
+        given = None if ids is None else check_trigger_ids(ids)
         return 0 if self._cache is None else await warm(self._table, self._cache, limit, given)
 
     async def verify(self, sample: int = 1_000) -> Verification:
@@ -160,8 +163,12 @@ class AsyncCachedStateManager(AsyncStateManager):
         if self._goes_short and type(trigger_id) is str:  # what is not in there is checked later
             payload = self._memory.get(trigger_id)  # type: ignore[union-attr]
             if payload is not None:
+                try:
+                    state = decode_state(payload)
+                except ValueError:  # the longer way takes care of it
+                    return await super().load_state(trigger_id)
                 self._tally.memory_hits.add()
-                return decode_state(payload)
+                return state
         return await super().load_state(trigger_id)
 
     async def _load(self, trigger_id: str) -> tuple[Any, Found]:
@@ -169,11 +176,14 @@ class AsyncCachedStateManager(AsyncStateManager):
         if cache is None:
             return await super()._load(trigger_id)
         self._lifetimes.note_read(trigger_id)
+        if self._config.repair_poll_secs:
+            self._repairer.start()
         if memory is not None:
+            # From now on: where nobody has to be told of a hit there is a shorter way.
+            self._goes_short = self._observer is None and not self._config.target_hit_rate
             payload = memory.get(trigger_id)
             if payload is not None:
-                self._tally.memory_hits.add()
-                return decode_state(payload), Found(payload, "memory")
+                return await self._decode(trigger_id, Found(payload, "memory"))
         if self._reads is not None:
             return await self._decode(trigger_id, await self._reads.call(trigger_id))
         started = time.monotonic()
@@ -237,7 +247,7 @@ class AsyncCachedStateManager(AsyncStateManager):
 
     def _hit(self, trigger_id: str, lookup: Lookup, since: int) -> Found | None:
         payload = lookup.payload
-        if payload is None:
+        if payload is None or lookup.reason:
             return None
         if payload is NOTHING:
             return Found(None, "hit")
@@ -251,15 +261,19 @@ class AsyncCachedStateManager(AsyncStateManager):
     ) -> dict[str, Found]:
         """Ask PostgreSQL for what the cache did not know, once for all who ask at a time."""
         spent = time.monotonic() - started
-        if self._config.repair_poll_secs:
-            self._repairer.start()
         fences = {
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
         call = partial(self._read_and_fill, cache, misses, spent)
         anew = any(lookup.reason in _ANEW for lookup in misses.values())
-        outcomes = await self._flights.run(fences, call, anew=anew)
+        try:
+            outcomes = await self._flights.run(fences, call, anew=anew)
+        except DatabaseError:
+            # What was only to be refreshed is still valid.
+            if any(lookup.payload is None for lookup in misses.values()):
+                raise
+            return {key: Found(lookup.payload, "hit") for key, lookup in misses.items()}
         if not anew:
             # A read that is shared began before this call: a cache that lost its contents in
             # between would not know of what was written meanwhile.
@@ -380,8 +394,9 @@ class AsyncCachedStateManager(AsyncStateManager):
                 self._unrepaired.add(trigger_id, ANY_VERSION)
             self._repairer.start()
 
-    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
-        if self._cache is None:
+    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
+        never_sent = error is not None and isinstance(error.__cause__, PoolTimeout)
+        if self._cache is None or never_sent:
             return
         for trigger_id in trigger_ids:
             self._flights.forget(trigger_id)

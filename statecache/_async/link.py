@@ -27,6 +27,7 @@ class AsyncLink:
         self._connect = async_connector(client, timeout_s)
         self._idle: list[Any] = []
         self._pid = os.getpid()
+        self._closed = False
 
     async def call(self, seconds: float, *command: Any) -> Any:
         """Return the reply to a command (bytes stay bytes) within that many seconds.
@@ -51,6 +52,7 @@ class AsyncLink:
 
     async def aclose(self) -> None:
         """Close the idle connections; those in use are closed when their exchange ends."""
+        self._closed = True
         await self._drop_idle()
 
     async def _exchange(self, connection: Any, packed: bytes, seconds: float) -> Any:
@@ -74,7 +76,7 @@ class AsyncLink:
             return None
 
     async def _keep(self, connection: Any) -> None:
-        if len(self._idle) < MAX_IDLE:
+        if len(self._idle) < MAX_IDLE and not self._closed:
             self._idle.append(connection)
         else:
             await connection.disconnect()

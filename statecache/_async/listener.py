@@ -51,6 +51,10 @@ class AsyncListener:
         """Listen, unless this does already; after a fork the child calls it anew."""
         self._background.start()
 
+    def stop(self) -> None:
+        """Let it end, soon."""
+        self._background.stop()
+
     async def aclose(self) -> None:
         """Stop listening; the tier is not to be trusted afterwards."""
         await self._background.aclose()

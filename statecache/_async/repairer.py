@@ -10,7 +10,7 @@ from statecache._async.cache import AsyncStateCache
 from statecache._async.table import AsyncStateTable
 from statecache.errors import StateCacheError
 from statecache.outside_writes import EVERY_KEY
-from statecache.repair import ANY_VERSION, Unrepaired
+from statecache.repair import ANY_VERSION, Mark, Unrepaired
 
 __all__ = ["AsyncRepairer"]
 
@@ -42,6 +42,10 @@ class AsyncRepairer:
         """Begin, unless it runs already; it ends when nothing is left to do."""
         self._background.start()
 
+    def stop(self) -> None:
+        """Let it end, soon."""
+        self._background.stop()
+
     async def aclose(self) -> None:
         """Stop; what is left is repaired by others, or gone with its time to live."""
         await self._background.aclose()
@@ -63,28 +67,29 @@ class AsyncRepairer:
 
     async def _repair_own(self) -> bool:
         """Fence off what this manager could not put; return whether nothing is left."""
-        if until := self._unrepaired.all_until:  # too many to have remembered each
+        if mark := self._unrepaired.all_keys:  # too many to have remembered each
             if not await self._cache.invalidate_all():
                 return False
-            self._unrepaired.settle_all(until)
+            self._unrepaired.settle_all(mark)
         marks = self._unrepaired.some(BATCH)
-        unknown = [key for key, mark in marks.items() if mark.version is None]
+        known = {key: mark for key, mark in marks.items() if mark.version is not None}
+        wrong = [key for key, mark in known.items() if mark.version == ANY_VERSION]
+        await self._fence({k: m.version or 0 for k, m in known.items() if k not in wrong}, marks)
+        # Of a write whose outcome is unknown the version is, too; PostgreSQL may be down.
+        unknown = [key for key in marks if key not in known]
         rows = await self._table.read(unknown, settled=True)
-        wrong: list[str] = []  # whatever the cache holds of these
-        versions: dict[str, int] = {}
-        for key, mark in marks.items():
-            version = rows[key].version if key in rows else mark.version
-            if version is None or version == ANY_VERSION:
-                wrong.append(key)
-            else:
-                versions[key] = version
+        await self._fence({key: row.version for key, row in rows.items()}, marks)
+        wrong += [key for key in unknown if key not in rows]
         if wrong and await self._cache.invalidate(wrong):
             for key in wrong:
                 self._unrepaired.settle(key, marks[key])
-        for key, outcome in (await self._cache.fence(versions)).items():
-            if outcome.settled:
-                self._unrepaired.settle(key, marks[key])
         return len(self._unrepaired) == 0
+
+    async def _fence(self, versions: dict[str, int], marks: dict[str, Mark]) -> None:
+        if versions:
+            for key, outcome in (await self._cache.fence(versions)).items():
+                if outcome.settled:
+                    self._unrepaired.settle(key, marks[key])
 
     async def _repair_noted(self) -> None:
         """Fence off what any process noted."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 from statecache._acompat import AsyncConnectionPool
 from statecache._async.table import AsyncStateTable
 from statecache.access import Access, Observer
-from statecache.codec import check_trigger_id, check_version, decode_state, encode_state
+from statecache.codec import check_trigger_id, check_trigger_ids, check_version, decode_state, encode_state
 from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
 from statecache.gathering import async_gatherers
@@ -85,7 +85,7 @@ class AsyncStateManager:
 
     async def load_states(self, trigger_ids: Iterable[str]) -> dict[str, Any]:
         """Return trigger_id → state, ``None`` where there is none, in one round trip."""
-        ids = list(dict.fromkeys(check_trigger_id(trigger_id) for trigger_id in trigger_ids))
+        ids = check_trigger_ids(trigger_ids)
         started = time.monotonic()
         found = await self._find_many(ids) if ids else {}
         states = {}
@@ -142,7 +142,7 @@ class AsyncStateManager:
 
     async def delete_states(self, trigger_ids: Iterable[str]) -> None:
         """Remove all these states, in one statement."""
-        await self._write_all("delete", dict.fromkeys(map(check_trigger_id, trigger_ids)))
+        await self._write_all("delete", dict.fromkeys(check_trigger_ids(trigger_ids)))
 
     async def cleanup_expired(self, retention_days: float) -> int:
         """Delete states not updated for ``retention_days`` days, in batches.
@@ -174,16 +174,14 @@ class AsyncStateManager:
 
     async def invalidate(self, trigger_ids: Iterable[str]) -> None:
         """Make every manager read these states from PostgreSQL next time."""
-        for trigger_id in trigger_ids:
-            check_trigger_id(trigger_id)
+        check_trigger_ids(trigger_ids)
 
     async def invalidate_all(self) -> None:
         """Make every manager read all states from PostgreSQL next time."""
 
     async def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:  # noqa: ARG002
         """Put states into the cache: these, or those updated last. Returns how many it took."""
-        for trigger_id in ids or ():
-            check_trigger_id(trigger_id)
+        check_trigger_ids(ids or ())
         return 0
 
     async def verify(self, sample: int = 1_000) -> Verification:  # noqa: ARG002
@@ -231,8 +229,8 @@ class AsyncStateManager:
             row = await self._table.replace(trigger_id, encoded, version, mark=mark)
         except InvalidState:
             raise
-        except BaseException:
-            self._in_doubt([trigger_id])
+        except BaseException as error:
+            self._in_doubt([trigger_id], error)
             raise
         if row is None:
             raise VersionConflict(
@@ -269,9 +267,14 @@ class AsyncStateManager:
             rows |= await self._table.delete(deletes, mark=mark)
         except InvalidState:  # nothing was written: updates come first, and stand or fall together
             raise
-        except BaseException:
-            self._in_doubt(states)
+        except BaseException as error:
+            self._in_doubt(states, error)
             raise
+        if any(key not in rows for key in updates):
+            self._in_doubt(states, None)
+            raise DatabaseError(
+                "PostgreSQL did not store the state: a trigger on the table keeps it from doing so."
+            )
         rows |= {key: Row(None, 0) for key in deletes if key not in rows}
         return Written(rows, moment, mark)
 
@@ -285,7 +288,7 @@ class AsyncStateManager:
             await self._mark({key: row.version for key, row in written.rows.items()})
         return {key: Found(row.payload, "committed") for key, row in written.rows.items()}
 
-    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
+    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
         """Hear of writes that were cancelled, or cut off while committing: they may stand."""
 
     async def _mark(self, versions: Mapping[str, int]) -> None:

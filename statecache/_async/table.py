@@ -141,7 +141,12 @@ class AsyncStateTable:
     async def open(self) -> None:
         """Open the pool if it is our own; an asynchronous one needs the running event loop."""
         if self.owns_pool and self._pool.closed:
-            await self._pool.open()
+            try:
+                await self._pool.open()
+            except psycopg.Error as error:
+                raise DatabaseError(
+                    f"the manager was closed ({first_line(error)}): make another one."
+                ) from error
 
     async def aclose(self) -> None:
         """Close the pool if it is our own."""
@@ -211,8 +216,8 @@ class AsyncStateTable:
                 return await self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
             # cost two more round trips.
-            await connection.set_autocommit(True)
             try:
+                await connection.set_autocommit(True)
                 return await self._fetch(connection, statement, values)
             finally:
                 with contextlib.suppress(psycopg.Error):

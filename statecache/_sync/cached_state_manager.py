@@ -19,7 +19,7 @@ from statecache._sync.upkeep import verify, warm
 from statecache.access import Observer
 from statecache.codec import check_trigger_id, decode_state
 from statecache.config import CacheConfig, url_from_env
-from statecache.errors import ConfigError
+from statecache.errors import ConfigError, DatabaseError
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
@@ -35,7 +35,7 @@ _TROUBLE = frozenset({"error", "bypassed"})
 
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
-_ANEW = _TROUBLE | {"unrepaired"}
+_ANEW = _TROUBLE | {"unrepaired", "fenced"}
 
 
 class CachedStateManager(StateManager):
@@ -74,8 +74,7 @@ class CachedStateManager(StateManager):
         )
         fill_deadline_s = config.effective_fill_deadline_ms / 1000
         self._flights: SingleFlight[Fetched] = SingleFlight(fill_deadline_s)
-        # An outdated entry can arrive until its deadline, and live for a TTL from then on.
-        self._unrepaired = Unrepaired(config.longest_ttl_secs + fill_deadline_s)
+        self._unrepaired = Unrepaired()
         self._memory: MemoryTier | None = None
         self._goes_short = False
         self._cache: StateCache | None = None
@@ -87,8 +86,6 @@ class CachedStateManager(StateManager):
             if config.memory_items:
                 ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
                 self._memory = MemoryTier(config.memory_items, ttl_s)
-                # Where nobody has to be told of a hit there is a shorter way.
-                self._goes_short = observer is None and not config.target_hit_rate
                 self._listener = Listener(self._cache.link, self._cache.channel, self._memory)
 
     @classmethod
@@ -161,8 +158,12 @@ class CachedStateManager(StateManager):
         if self._goes_short and type(trigger_id) is str:  # what is not in there is checked later
             payload = self._memory.get(trigger_id)  # type: ignore[union-attr]
             if payload is not None:
+                try:
+                    state = decode_state(payload)
+                except ValueError:  # the longer way takes care of it
+                    return super().load_state(trigger_id)
                 self._tally.memory_hits.add()
-                return decode_state(payload)
+                return state
         return super().load_state(trigger_id)
 
     def _load(self, trigger_id: str) -> tuple[Any, Found]:
@@ -170,11 +171,14 @@ class CachedStateManager(StateManager):
         if cache is None:
             return super()._load(trigger_id)
         self._lifetimes.note_read(trigger_id)
+        if self._config.repair_poll_secs:
+            self._repairer.start()
         if memory is not None:
+            # From now on: where nobody has to be told of a hit there is a shorter way.
+            self._goes_short = self._observer is None and not self._config.target_hit_rate
             payload = memory.get(trigger_id)
             if payload is not None:
-                self._tally.memory_hits.add()
-                return decode_state(payload), Found(payload, "memory")
+                return self._decode(trigger_id, Found(payload, "memory"))
         if self._reads is not None:
             return self._decode(trigger_id, self._reads.call(trigger_id))
         started = time.monotonic()
@@ -238,7 +242,7 @@ class CachedStateManager(StateManager):
 
     def _hit(self, trigger_id: str, lookup: Lookup, since: int) -> Found | None:
         payload = lookup.payload
-        if payload is None:
+        if payload is None or lookup.reason:
             return None
         if payload is NOTHING:
             return Found(None, "hit")
@@ -252,15 +256,19 @@ class CachedStateManager(StateManager):
     ) -> dict[str, Found]:
         """Ask PostgreSQL for what the cache did not know, once for all who ask at a time."""
         spent = time.monotonic() - started
-        if self._config.repair_poll_secs:
-            self._repairer.start()
         fences = {
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
         call = partial(self._read_and_fill, cache, misses, spent)
         anew = any(lookup.reason in _ANEW for lookup in misses.values())
-        outcomes = self._flights.run(fences, call, anew=anew)
+        try:
+            outcomes = self._flights.run(fences, call, anew=anew)
+        except DatabaseError:
+            # What was only to be refreshed is still valid.
+            if any(lookup.payload is None for lookup in misses.values()):
+                raise
+            return {key: Found(lookup.payload, "hit") for key, lookup in misses.items()}
         if not anew:
             # A read that is shared began before this call: a cache that lost its contents in
             # between would not know of what was written meanwhile.

@@ -28,6 +28,7 @@ class Link:
         self._connect = connector(client, timeout_s)
         self._idle: list[Any] = []
         self._pid = os.getpid()
+        self._closed = False
 
     def call(self, seconds: float, *command: Any) -> Any:
         """Return the reply to a command (bytes stay bytes) within that many seconds.
@@ -52,6 +53,7 @@ class Link:
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when their exchange ends."""
+        self._closed = True
         self._drop_idle()
 
     def _exchange(self, connection: Any, packed: bytes, seconds: float) -> Any:
@@ -75,7 +77,7 @@ class Link:
             return None
 
     def _keep(self, connection: Any) -> None:
-        if len(self._idle) < MAX_IDLE:
+        if len(self._idle) < MAX_IDLE and not self._closed:
             self._idle.append(connection)
         else:
             connection.disconnect()

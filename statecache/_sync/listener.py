@@ -52,6 +52,10 @@ class Listener:
         """Listen, unless this does already; after a fork the child calls it anew."""
         self._background.start()
 
+    def stop(self) -> None:
+        """Let it end, soon."""
+        self._background.stop()
+
     def close(self) -> None:
         """Stop listening; the tier is not to be trusted afterwards."""
         self._background.close()

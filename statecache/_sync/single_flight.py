@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ class SingleFlight(Generic[T]):
     def __init__(self, max_age_s: float) -> None:
         self._max_age_s = max_age_s
         self._flights: dict[str, _Flight[T]] = {}
+        self._pid = os.getpid()
         # Held for a few dictionary operations only, never across an await.
         self._lock = threading.Lock()
 
@@ -74,6 +76,8 @@ class SingleFlight(Generic[T]):
         led: dict[str, _Flight[T]] = {}
         joined: dict[str, _Flight[T]] = {}
         now = time.monotonic()
+        if self._pid != os.getpid():  # nobody lands a parent's flights in a forked child
+            self._pid, self._lock, self._flights = os.getpid(), threading.Lock(), {}
         with self._lock:
             for key, fence in fences.items():
                 flight = self._flights.get(key)

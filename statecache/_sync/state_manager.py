@@ -273,6 +273,11 @@ class StateManager:
         except BaseException:
             self._in_doubt(states)
             raise
+        if any(key not in rows for key in updates):
+            self._in_doubt(states)
+            raise DatabaseError(
+                "PostgreSQL did not store the state: a trigger on the table keeps it from doing so."
+            )
         rows |= {key: Row(None, 0) for key in deletes if key not in rows}
         return Written(rows, moment, mark)
 

@@ -142,7 +142,12 @@ class StateTable:
     def open(self) -> None:
         """Open the pool if it is our own; an asynchronous one needs the running event loop."""
         if self.owns_pool and self._pool.closed:
-            self._pool.open()
+            try:
+                self._pool.open()
+            except psycopg.Error as error:
+                raise DatabaseError(
+                    f"the manager was closed ({first_line(error)}): make another one."
+                ) from error
 
     def close(self) -> None:
         """Close the pool if it is our own."""

@@ -31,7 +31,8 @@ local late = now > as_of + tonumber(ARGV[2]) or (ARGV[3] ~= '' and ARGV[3] ~= ep
 local function passes(held, head)
   -- Junk, or a key of another type, is nobody's version: it is overwritten.
   if type(held) ~= 'string' or #held ~= 28
-      or not string.find(held, '^[0-7][0-9a-f]+[JZNDF][0-9a-f]+$') then
+      or not string.find(string.sub(held, 1, 16), '^[0-7][0-9a-f]+$')
+      or not string.find(string.sub(held, 17), '^[JZNDF][0-9a-f]+$') then
     return true
   end
   local held_version, version = string.sub(held, 1, 16), string.sub(head, 1, 16)
