@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.cache_server import CacheServer, free_port
 from support.database_trouble import locked, waiting
 from support.interrupts import eventually
 from support.managers import CACHED, KINDS
-from support.relay import relays
+from support.relay import Relay, relays
 from support.scratch import Scratch
 
 from statecache import DatabaseError, init_db
@@ -345,38 +346,58 @@ def test_an_update_that_was_cancelled_while_it_commits_is_repaired(scratch: Scra
         assert manager.load_state("t") == reader.load_state("t") == state
 
 
-def test_an_update_whose_connection_is_lost_while_it_commits_is_repaired(
-    scratch: Scratch, kind: str
-) -> None:
+@contextmanager
+def far_manager(scratch: Scratch, kind: str) -> Iterator[tuple[Any, Relay]]:
+    """Yield a manager and the relay that leads it to PostgreSQL."""
     server = scratch.database.info
-    with relays() as open_relay, scratch.manager(kind) as reader:
+    with relays() as open_relay:
         relay = open_relay((server.host, server.port))
         address = scratch.database_url.replace(f":{server.port}/", f":{relay.port}/")
-        far = Scratch(
-            address, scratch.redis_url, scratch.schema, scratch.prefix,
-            scratch.database, scratch.cache,
-        )  # fmt: skip
-        with far.manager(kind) as manager:
-            manager.update_state("t", 1)
-            assert reader.load_state("t") == 1
-            # The answer never comes, but PostgreSQL commits.
-            relay.delay(to_client=(5.0, 5.0))
-            lost: list[BaseException] = []
-            committed = scratch.version("t") + 1
+        with replace(scratch, database_url=address).manager(kind) as manager:
+            yield manager, relay
 
-            def cut() -> None:
-                eventually(lambda: scratch.version("t") >= committed)
-                relay.cut()
-                relay.delay()
 
+def test_an_update_whose_answer_is_lost_is_repaired(scratch: Scratch, kind: str) -> None:
+    with scratch.manager(kind) as reader, far_manager(scratch, kind) as (manager, relay):
+        manager.update_state("t", 1)
+        assert reader.load_state("t") == 1
+        due = scratch.version("t") + 1
+        relay.delay(to_client=(60.0, 60.0))
+
+        def cut() -> None:
+            eventually(lambda: scratch.version("t") == due)
+            relay.delay()
+            relay.cut()
+
+        thread = threading.Thread(target=cut)
+        thread.start()
+        with pytest.raises(DatabaseError):
+            manager.update_state("t", 2)
+        thread.join()
+        assert manager.load_state("t") == 2
+        eventually(lambda: not manager.get_cache_stats().unrepaired)
+        assert reader.load_state("t") == 2
+
+
+def test_repair_waits_for_a_write_that_nobody_waits_for(scratch: Scratch, kind: str) -> None:
+    """Its connection is gone, but PostgreSQL is still to commit it."""
+    with scratch.manager(kind) as reader, far_manager(scratch, kind) as (manager, relay):
+        manager.update_state("t", 1)
+        assert reader.load_state("t") == 1
+
+        def cut() -> None:
+            eventually(lambda: waiting(scratch))
+            relay.cut()
+
+        with locked(scratch, "t"):
             thread = threading.Thread(target=cut)
             thread.start()
-            try:
+            with pytest.raises(DatabaseError):
                 manager.update_state("t", 2)
-            except DatabaseError as error:
-                lost.append(error)
             thread.join()
-            assert lost
-            assert manager.load_state("t") == 2
-            eventually(lambda: not manager.get_cache_stats().unrepaired)
-            assert reader.load_state("t") == 2
+            unrepaired = lambda: manager.get_cache_stats().unrepaired  # noqa: E731
+            eventually(lambda: len(waiting(scratch)) == 2 or not unrepaired())
+        eventually(lambda: not unrepaired())
+        eventually(lambda: scratch.sql("SELECT state_data FROM {t}") == [(2,)])
+        assert manager.load_state("t") == 2
+        assert reader.load_state("t") == 2
