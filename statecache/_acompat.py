@@ -167,18 +167,21 @@ class Background:
         self._run = run
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._pid = 0
+        self._pid = os.getpid()
+        self._again = False
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Run the function, unless it runs already in this process or this was closed."""
-        # A forked child has the object, but not the thread.
-        if self._closing.is_set() or self._is_running():
+        """Run the function, once more if it is running in this process, unless this was closed."""
+        if self._closing.is_set():
             return
+        if self._pid != os.getpid():  # a forked child has the object, but not the thread
+            self._pid, self._lock, self._thread = os.getpid(), threading.Lock(), None
         with self._lock:
+            # It may have had its last look at what there is to do.
+            self._again = True
             if not self._is_running():
-                self._pid = os.getpid()
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
                 self._thread.start()
 
     def pause(self, seconds: float) -> None:
@@ -193,9 +196,18 @@ class Background:
     def close(self) -> None:
         """Let the function end, and wait for it for a few seconds."""
         self._closing.set()
-        if self._is_running() and self._thread is not threading.current_thread():
-            assert self._thread is not None  # noqa: S101
-            self._thread.join(5.0)
+        thread = self._thread
+        if thread is not None and self._is_running() and thread is not threading.current_thread():
+            thread.join(5.0)
 
     def _is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
+
+    def _main(self) -> None:
+        while True:
+            self._again = False
+            self._run()
+            with self._lock:
+                if not self._again or self._closing.is_set():
+                    self._thread = None
+                    return

@@ -7,7 +7,7 @@ way, makes up the next batch. Nobody waits for others to come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
@@ -21,6 +21,9 @@ V = TypeVar("V")
 #: Keys in a batch at most, and bytes of what is written.
 MAX_KEYS = 512
 MAX_BYTES = 4 << 20
+
+#: As many writes make the statement's own cost small.
+WORTH_A_BATCH = 32
 
 #: Batches of reads under way at a time: one that waits for PostgreSQL must not hold up hits.
 READ_LANES = 2
@@ -78,6 +81,9 @@ class GatheredWrites(Generic[T, V]):
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
     key that meet in one batch, the last one counts; each caller is answered when it is committed
     and passed on. A refused state is its own caller's error, all else every caller's.
+
+    With ``halves`` a batch takes half of many that wait: while it is passed on the others are
+    committed, else all callers would wait for either server in turn.
     """
 
     def __init__(
@@ -85,7 +91,10 @@ class GatheredWrites(Generic[T, V]):
         commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
         pass_on: Callable[[V], Awaitable[dict[str, T]]],
         tally: Tally,
+        *,
+        halves: bool,
     ) -> None:
+        self._halves = halves
         self._commit = commit
         self._pass_on = pass_on
         self._tally = tally
@@ -99,10 +108,9 @@ class GatheredWrites(Generic[T, V]):
         future: asyncio.Future[T] = loop.create_future()
         write = self._waiting.get(key)
         if write is None:
-            self._waiting[key] = _Write(encoded, [future])
+            self._waiting[key] = _Write(encoded, future)
         else:
-            write.encoded = encoded
-            write.futures.append(future)
+            write.outdo(encoded, future)
             self._tally.add("write_absorbed")
         self._lanes.offer(loop)
         return future
@@ -112,8 +120,11 @@ class GatheredWrites(Generic[T, V]):
             return None
         batch: dict[str, _Write[T]] = {}
         size = 0
+        most = MAX_KEYS
+        if self._halves:
+            most = min(most, max(WORTH_A_BATCH, (len(self._waiting) + 1) // 2))
         for key in list(self._waiting):
-            if len(batch) == MAX_KEYS or size > MAX_BYTES:
+            if len(batch) == most or size > MAX_BYTES:
                 break
             batch[key] = write = self._waiting.pop(key)
             size += len(write.encoded or b"")
@@ -121,42 +132,65 @@ class GatheredWrites(Generic[T, V]):
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
         committed: list[tuple[dict[str, _Write[T]], V]] = []
+        left = [batch]
         try:
-            await self._commit_parts(batch, committed)
+            while left:
+                part = left.pop()
+                try:
+                    states = {key: write.encoded for key, write in part.items()}
+                    committed.append((part, await self._commit(states)))
+                except InvalidState as error:
+                    left += _without_refused(part, error)
+                except Exception as error:
+                    _fail_all(part, error)
             self._lanes.leave(asyncio.get_running_loop())
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
                     _answer(write.futures, outcomes[key])
         except BaseException as error:
-            for write in batch.values():
-                _fail(write.futures, error)
-            if not isinstance(error, Exception):
-                raise
-
-    async def _commit_parts(
-        self, batch: dict[str, _Write[T]], committed: list[tuple[dict[str, _Write[T]], V]]
-    ) -> None:
-        """Commit the batch; where a state in it is refused, in halves."""
-        try:
-            written = await self._commit({key: write.encoded for key, write in batch.items()})
-        except InvalidState as error:
-            if len(batch) == 1:
-                _fail(next(iter(batch.values())).futures, error)
-                return
-            keys = list(batch)
-            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                await self._commit_parts({key: batch[key] for key in half}, committed)
-        else:
-            committed.append((batch, written))
+            _fail_all(batch, error)
+            raise
 
 
 class _Write(Generic[T]):
-    __slots__ = ("encoded", "futures")
+    """What is to be written to a key, and who waits for it."""
 
-    def __init__(self, encoded: bytes | None, futures: list[asyncio.Future[T]]) -> None:
+    __slots__ = ("encoded", "futures", "outdone")
+
+    def __init__(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
         self.encoded = encoded
-        self.futures = futures
+        self.futures = [future]
+        #: The states it outdid, oldest first: one of them counts where what outdid it is refused.
+        self.outdone: list[bytes | None] = []
+
+    def outdo(self, encoded: bytes | None, future: asyncio.Future[T]) -> None:
+        """Let the last caller's state count."""
+        self.outdone.append(self.encoded)
+        self.encoded = encoded
+        self.futures.append(future)
+
+    def refuse(self, error: InvalidState) -> _Write[T] | None:
+        """Fail the caller whose state was refused; return what is to be written instead."""
+        _fail([self.futures.pop()], error)
+        if not self.outdone:
+            return None
+        self.encoded = self.outdone.pop()
+        return self
+
+
+def _without_refused(
+    batch: dict[str, _Write[T]], error: InvalidState
+) -> Iterator[dict[str, _Write[T]]]:
+    """Yield halves, to find out which state was refused; it is dropped where it is found."""
+    keys = list(batch)
+    if len(keys) > 1:
+        for half in (keys[len(keys) // 2 :], keys[: len(keys) // 2]):
+            yield {key: batch[key] for key in half}
+        return
+    write = batch[keys[0]].refuse(error)
+    if write is not None:
+        yield {keys[0]: write}
 
 
 class _Lanes:
@@ -206,6 +240,11 @@ def _answer(futures: list[asyncio.Future[T]], outcome: T) -> None:
             future.set_result(outcome)
 
 
+def _fail_all(batch: dict[str, _Write[T]], error: BaseException) -> None:
+    for write in batch.values():
+        _fail(write.futures, error)
+
+
 def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:
     for future in futures:
         if future.done():
@@ -221,14 +260,14 @@ def async_gatherers(
     commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
     pass_on: Callable[[V], Awaitable[dict[str, T]]],
     tally: Tally,
+    *,
+    halves: bool,
 ) -> tuple[GatheredReads[T], GatheredWrites[T, V]]:
     """Return what gathers the calls of an asynchronous manager."""
-    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally)
+    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally, halves=halves)
 
 
-def gatherers(
-    _read_many: object, _commit: object, _pass_on: object, _tally: Tally
-) -> tuple[Any, Any]:
+def gatherers(*_parts: object, **_options: object) -> tuple[Any, Any]:
     """Refuse: threads have no turns of an event loop to gather in."""
     raise ConfigError(
         "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "

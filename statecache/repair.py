@@ -12,7 +12,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-__all__ = ["Mark", "Unrepaired"]
+__all__ = ["ANY_VERSION", "Mark", "Unrepaired"]
+
+#: Newer than any version: whatever the cache holds is to go.
+ANY_VERSION = 1 << 63
 
 
 class Mark(NamedTuple):
@@ -53,8 +56,8 @@ class Unrepaired:
                     self._all_until = now + self._life_s
                     return
             held = self._marks.get(key)
-            if held is not None and version is not None:
-                version = None if held.version is None else max(version, held.version)
+            if held is not None:
+                version = _stronger(version, held.version)
             self._marks[key] = Mark(version, now + self._life_s)
 
     def add_all(self) -> None:
@@ -118,3 +121,10 @@ class Unrepaired:
         old = [key for key, mark in self._marks.items() if mark.until <= now]
         for key in old:
             del self._marks[key]
+
+
+def _stronger(one: int | None, other: int | None) -> int | None:
+    """Return what is to be remembered of two marks of a key."""
+    if ANY_VERSION in (one, other):
+        return ANY_VERSION
+    return None if one is None or other is None else max(one, other)

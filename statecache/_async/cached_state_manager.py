@@ -23,7 +23,7 @@ from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
 from statecache.redis_connections import AsyncRedis
-from statecache.repair import Unrepaired
+from statecache.repair import ANY_VERSION, Unrepaired
 from statecache.stats import CacheStats
 from statecache.verification import Verification
 
@@ -36,9 +36,6 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired"}
 
-#: Newer than any version: whatever is held is dropped.
-_ANY_VERSION = 1 << 63
-
 
 class AsyncCachedStateManager(AsyncStateManager):
     """The same API through a cache: write-through, cache-aside reads, PostgreSQL as the truth.
@@ -50,6 +47,8 @@ class AsyncCachedStateManager(AsyncStateManager):
 
     No trouble with the cache fails a call; it is counted in ``get_cache_stats``.
     """
+
+    _tells_a_cache = True
 
     def __init__(
         self,
@@ -375,9 +374,11 @@ class AsyncCachedStateManager(AsyncStateManager):
         for trigger_id in trigger_ids:
             self._flights.forget(trigger_id)
         if self._memory is not None:
-            self._memory.changed(dict.fromkeys(trigger_ids, _ANY_VERSION))
+            self._memory.changed(dict.fromkeys(trigger_ids, ANY_VERSION))
         if not await cache.invalidate(trigger_ids):
-            self._in_doubt(trigger_ids)
+            for trigger_id in trigger_ids:
+                self._unrepaired.add(trigger_id, ANY_VERSION)
+            self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
         if self._cache is None:
@@ -386,7 +387,7 @@ class AsyncCachedStateManager(AsyncStateManager):
             self._flights.forget(trigger_id)
             self._unrepaired.add(trigger_id)
             if self._memory is not None:
-                self._memory.changed({trigger_id: _ANY_VERSION})
+                self._memory.changed({trigger_id: ANY_VERSION})
         self._repairer.start()
 
     def _marks(self) -> bool:

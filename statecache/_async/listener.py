@@ -11,6 +11,7 @@ import hiredis
 from statecache._acompat import AsyncBackground
 from statecache._async.link import AsyncLink
 from statecache.memory import MemoryTier
+from statecache.outside_writes import EVERY_KEY
 from statecache.redis_connections import async_exchange, async_next_reply
 
 __all__ = ["AsyncListener"]
@@ -57,10 +58,12 @@ class AsyncListener:
 
     async def _run(self) -> None:
         while self._background.goes_on:
-            self._memory.clear()
+            self._memory.clear()  # after a fork, say
             connection = self._link.connect()
             try:
                 await async_exchange(connection, self._subscribe, TRUST_S)
+                # Loads that are under way may have read what changed before this was listening.
+                self._memory.clear()
                 await self._listen(connection)
             except Exception as error:  # whatever ails the cache: the tier is bypassed meanwhile
                 log.debug("no changes are heard: %s: %s", type(error).__name__, error)
@@ -83,13 +86,17 @@ class AsyncListener:
             if reply is None:
                 continue
             if reply[0] == b"message":
-                self._memory.changed(_parse(reply[2]))
+                changes = _parse(reply[2])
+                if EVERY_KEY in changes:
+                    self._memory.clear()
+                else:
+                    self._memory.changed(changes)
             elif reply[0] == b"pong" and pinged is not None:
                 self._memory.trust(pinged + TRUST_S)
                 pinged = None
 
 
 def _parse(message: bytes) -> dict[str, int]:
-    """Return trigger_id → version; see lua/put.lua for the form."""
+    """Return trigger_id → version; see lua/put.lua and lua/fence.lua for the form."""
     changes = message.split(b"\0")
     return {change[16:].decode(errors="replace"): int(change[:16], 16) for change in changes}

@@ -9,9 +9,8 @@ from statecache._acompat import AsyncBackground
 from statecache._async.cache import AsyncStateCache
 from statecache._async.table import AsyncStateTable
 from statecache.errors import StateCacheError
-from statecache.lookup import Row
 from statecache.outside_writes import EVERY_KEY
-from statecache.repair import Unrepaired
+from statecache.repair import ANY_VERSION, Unrepaired
 
 __all__ = ["AsyncRepairer"]
 
@@ -71,10 +70,18 @@ class AsyncRepairer:
         marks = self._unrepaired.some(BATCH)
         unknown = [key for key, mark in marks.items() if mark.version is None]
         rows = await self._table.read(unknown, settled=True)
-        outcomes = await self._cache.fence(
-            {key: mark.version or _version(rows, key) for key, mark in marks.items()}
-        )
-        for key, outcome in outcomes.items():
+        wrong: list[str] = []  # whatever the cache holds of these
+        versions: dict[str, int] = {}
+        for key, mark in marks.items():
+            version = rows[key].version if key in rows else mark.version
+            if version is None or version == ANY_VERSION:
+                wrong.append(key)
+            else:
+                versions[key] = version
+        if wrong and await self._cache.invalidate(wrong):
+            for key in wrong:
+                self._unrepaired.settle(key, marks[key])
+        for key, outcome in (await self._cache.fence(versions)).items():
             if outcome.settled:
                 self._unrepaired.settle(key, marks[key])
         return len(self._unrepaired) == 0
@@ -92,7 +99,3 @@ class AsyncRepairer:
             await self._table.unmark(settled)
             if len(settled) < len(versions):
                 return
-
-
-def _version(rows: dict[str, Row], key: str) -> int:
-    return rows[key].version if key in rows else 0

@@ -36,6 +36,8 @@ class AsyncStateManager:
     ``observer`` is told of every load, update and delete that did not fail.
     """
 
+    _tells_a_cache = False
+
     def __init__(
         self,
         pool: AsyncConnectionPool[Any],
@@ -52,7 +54,11 @@ class AsyncStateManager:
         self._reads, self._writes = None, None
         if self._config.gather:
             self._reads, self._writes = async_gatherers(
-                self._find_many, self._commit, self._pass_on, self._tally
+                self._find_many,
+                self._commit,
+                self._pass_on,
+                self._tally,
+                halves=self._tells_a_cache,
             )
 
     @classmethod

@@ -40,11 +40,14 @@ async def warm(
 async def verify(table: AsyncStateTable, cache: AsyncStateCache, sample: int) -> Verification:
     """Compare cached states with PostgreSQL."""
     checked, differences, complete = 0, [], True
+    seen: set[str] = set()  # a scan from somewhere passes most names twice
     async for names in cache.scan(anywhere=True):
         if names is None:
             complete = False
             break
-        count, suspects = await _compare(table, cache, names[: sample - checked])
+        fresh = [name for name in dict.fromkeys(names) if name not in seen][: sample - checked]
+        seen.update(fresh)
+        count, suspects = await _compare(table, cache, fresh)
         checked += count
         if suspects:
             await async_sleep(SECOND_LOOK_S)

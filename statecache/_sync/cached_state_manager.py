@@ -24,7 +24,7 @@ from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
 from statecache.redis_connections import Redis
-from statecache.repair import Unrepaired
+from statecache.repair import ANY_VERSION, Unrepaired
 from statecache.stats import CacheStats
 from statecache.verification import Verification
 
@@ -37,9 +37,6 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired"}
 
-#: Newer than any version: whatever is held is dropped.
-_ANY_VERSION = 1 << 63
-
 
 class CachedStateManager(StateManager):
     """The same API through a cache: write-through, cache-aside reads, PostgreSQL as the truth.
@@ -51,6 +48,8 @@ class CachedStateManager(StateManager):
 
     No trouble with the cache fails a call; it is counted in ``get_cache_stats``.
     """
+
+    _tells_a_cache = True
 
     def __init__(
         self,
@@ -376,9 +375,11 @@ class CachedStateManager(StateManager):
         for trigger_id in trigger_ids:
             self._flights.forget(trigger_id)
         if self._memory is not None:
-            self._memory.changed(dict.fromkeys(trigger_ids, _ANY_VERSION))
+            self._memory.changed(dict.fromkeys(trigger_ids, ANY_VERSION))
         if not cache.invalidate(trigger_ids):
-            self._in_doubt(trigger_ids)
+            for trigger_id in trigger_ids:
+                self._unrepaired.add(trigger_id, ANY_VERSION)
+            self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
         if self._cache is None:
@@ -387,7 +388,7 @@ class CachedStateManager(StateManager):
             self._flights.forget(trigger_id)
             self._unrepaired.add(trigger_id)
             if self._memory is not None:
-                self._memory.changed({trigger_id: _ANY_VERSION})
+                self._memory.changed({trigger_id: ANY_VERSION})
         self._repairer.start()
 
     def _marks(self) -> bool:

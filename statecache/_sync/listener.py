@@ -12,6 +12,7 @@ import hiredis
 from statecache._acompat import Background
 from statecache._sync.link import Link
 from statecache.memory import MemoryTier
+from statecache.outside_writes import EVERY_KEY
 from statecache.redis_connections import exchange, next_reply
 
 __all__ = ["Listener"]
@@ -58,10 +59,12 @@ class Listener:
 
     def _run(self) -> None:
         while self._background.goes_on:
-            self._memory.clear()
+            self._memory.clear()  # after a fork, say
             connection = self._link.connect()
             try:
                 exchange(connection, self._subscribe, TRUST_S)
+                # Loads that are under way may have read what changed before this was listening.
+                self._memory.clear()
                 self._listen(connection)
             except Exception as error:  # whatever ails the cache: the tier is bypassed meanwhile
                 log.debug("no changes are heard: %s: %s", type(error).__name__, error)
@@ -84,13 +87,17 @@ class Listener:
             if reply is None:
                 continue
             if reply[0] == b"message":
-                self._memory.changed(_parse(reply[2]))
+                changes = _parse(reply[2])
+                if EVERY_KEY in changes:
+                    self._memory.clear()
+                else:
+                    self._memory.changed(changes)
             elif reply[0] == b"pong" and pinged is not None:
                 self._memory.trust(pinged + TRUST_S)
                 pinged = None
 
 
 def _parse(message: bytes) -> dict[str, int]:
-    """Return trigger_id → version; see lua/put.lua for the form."""
+    """Return trigger_id → version; see lua/put.lua and lua/fence.lua for the form."""
     changes = message.split(b"\0")
     return {change[16:].decode(errors="replace"): int(change[:16], 16) for change in changes}

@@ -10,9 +10,8 @@ from statecache._acompat import Background
 from statecache._sync.cache import StateCache
 from statecache._sync.table import StateTable
 from statecache.errors import StateCacheError
-from statecache.lookup import Row
 from statecache.outside_writes import EVERY_KEY
-from statecache.repair import Unrepaired
+from statecache.repair import ANY_VERSION, Unrepaired
 
 __all__ = ["Repairer"]
 
@@ -72,10 +71,18 @@ class Repairer:
         marks = self._unrepaired.some(BATCH)
         unknown = [key for key, mark in marks.items() if mark.version is None]
         rows = self._table.read(unknown, settled=True)
-        outcomes = self._cache.fence(
-            {key: mark.version or _version(rows, key) for key, mark in marks.items()}
-        )
-        for key, outcome in outcomes.items():
+        wrong: list[str] = []  # whatever the cache holds of these
+        versions: dict[str, int] = {}
+        for key, mark in marks.items():
+            version = rows[key].version if key in rows else mark.version
+            if version is None or version == ANY_VERSION:
+                wrong.append(key)
+            else:
+                versions[key] = version
+        if wrong and self._cache.invalidate(wrong):
+            for key in wrong:
+                self._unrepaired.settle(key, marks[key])
+        for key, outcome in (self._cache.fence(versions)).items():
             if outcome.settled:
                 self._unrepaired.settle(key, marks[key])
         return len(self._unrepaired) == 0
@@ -93,7 +100,3 @@ class Repairer:
             self._table.unmark(settled)
             if len(settled) < len(versions):
                 return
-
-
-def _version(rows: dict[str, Row], key: str) -> int:
-    return rows[key].version if key in rows else 0

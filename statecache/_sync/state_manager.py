@@ -37,6 +37,8 @@ class StateManager:
     ``observer`` is told of every load, update and delete that did not fail.
     """
 
+    _tells_a_cache = False
+
     def __init__(
         self,
         pool: ConnectionPool[Any],
@@ -53,7 +55,11 @@ class StateManager:
         self._reads, self._writes = None, None
         if self._config.gather:
             self._reads, self._writes = gatherers(
-                self._find_many, self._commit, self._pass_on, self._tally
+                self._find_many,
+                self._commit,
+                self._pass_on,
+                self._tally,
+                halves=self._tells_a_cache,
             )
 
     @classmethod

@@ -39,11 +39,14 @@ def warm(table: StateTable, cache: StateCache, limit: int, ids: list[str] | None
 def verify(table: StateTable, cache: StateCache, sample: int) -> Verification:
     """Compare cached states with PostgreSQL."""
     checked, differences, complete = 0, [], True
+    seen: set[str] = set()  # a scan from somewhere passes most names twice
     for names in cache.scan(anywhere=True):
         if names is None:
             complete = False
             break
-        count, suspects = _compare(table, cache, names[: sample - checked])
+        fresh = [name for name in dict.fromkeys(names) if name not in seen][: sample - checked]
+        seen.update(fresh)
+        count, suspects = _compare(table, cache, fresh)
         checked += count
         if suspects:
             sleep(SECOND_LOOK_S)

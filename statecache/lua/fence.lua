@@ -14,6 +14,10 @@ if ARGV[2] ~= '' then
   redis.call('SET', KEYS[1], ARGV[2])
 end
 local changed = {}
+if ARGV[2] ~= '' then
+  -- No id stands for all: other processes may hold what this server does not.
+  changed[1] = string.rep('f', 16)
+end
 for i = 2, #KEYS do
   -- Version 0: what keeps older entries out is the time, whatever was held.
   redis.call('SET', KEYS[i], string.rep('0', 16) .. 'F' .. string.format('%011x', now), 'PX', ARGV[1])
@@ -23,4 +27,4 @@ end
 if #changed > 0 then
   redis.call('PUBLISH', ARGV[3], table.concat(changed, '\0'))
 end
-return #changed
+return #KEYS - 1

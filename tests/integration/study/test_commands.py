@@ -68,6 +68,8 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
         (["study", "run", "ttl", "--unknown"], "No such option"),
         (["study", "fly"], "No such command"),
         (["init-db"], "DATABASE_URL is not set"),
+        (["verify"], "REDIS_URL is not set"),
+        (["verify", "--sample", "0"], "Invalid value"),
         (["init-db", "postgresql://127.0.0.1:1/x", "--schema", "A b"], "schema is 'A b'"),
     ],
 )
@@ -136,6 +138,66 @@ def test_init_db_makes_the_table_twice(scratch: Scratch) -> None:
             assert f"{schema}.trigger_state is at version 2" in done.stdout
     finally:
         scratch.database.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+def test_init_db_adds_and_removes_what_catches_outside_writes(scratch: Scratch) -> None:
+    def triggers() -> int:
+        found = scratch.sql(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+            f"{scratch.schema}.trigger_state",
+        )
+        return int(found[0][0])
+
+    words = ("init-db", scratch.database_url, "--schema", scratch.schema)
+    for more, count in (("--outside-writes", 3), (None, 3), ("--no-outside-writes", 0)):
+        done = run(*words, *([more] if more else []))
+        assert done.returncode == 0, done.stderr
+        assert triggers() == count, more
+
+
+# Verify
+
+
+def verify(scratch: Scratch, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    given = {
+        "DATABASE_URL": scratch.database_url,
+        "REDIS_URL": scratch.redis_url,
+        "STATE_CACHE_SCHEMA": scratch.schema,
+        "STATE_CACHE_KEY_PREFIX": scratch.prefix,
+        "STATE_CACHE_TIMEOUT_MS": "1000",
+    }
+    return run("verify", *words, **given | variables)
+
+
+def test_verify_tells_what_differs_by_its_exit_code(scratch: Scratch) -> None:
+    with scratch.manager("CachedStateManager") as manager:
+        manager.update_states({f"t{n}": n for n in range(5)})
+        manager.delete_state("t4")
+    done = verify(scratch)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "4 cached states compared, 0 differ.\n"
+
+    scratch.sql("UPDATE {t} SET state_data = '9' WHERE trigger_id = 't1'")
+    scratch.sql("UPDATE {t} SET version = version + 1 WHERE trigger_id = 't2'")
+    scratch.sql("DELETE FROM {t} WHERE trigger_id = 't3'")
+    done = verify(scratch)
+    assert (done.returncode, done.stderr) == (1, "")
+    *differences, summary = done.stdout.splitlines()
+    assert summary == "4 cached states compared, 3 differ."
+    said = {" ".join(line.split()[:2]) for line in differences}
+    assert said == {"content: 't1'", "stale: 't2'", "ahead: 't3'"}
+    assert verify(scratch, "--sample", "1").stdout.splitlines()[-1].startswith("1 cached states")
+
+
+def test_verify_without_a_cache_says_so(scratch: Scratch) -> None:
+    url = "redis://:hidden@127.0.0.1:1/0"
+    done = verify(scratch, REDIS_URL=url)
+    assert done.returncode == 1
+    assert "the cache did not answer" in done.stderr
+    assert "hidden" not in done.stderr + done.stdout
+    done = verify(scratch, STATE_CACHE_ENABLED="false")
+    assert done.returncode == 2
+    assert "no cache to verify" in done.stderr
 
 
 # Runs

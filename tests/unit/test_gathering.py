@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from statecache import ConfigError, InvalidState
+from statecache.gathering import MAX_BYTES, MAX_KEYS, GatheredReads, GatheredWrites, gatherers
+from statecache.stats import Tally
+
+Writes = GatheredWrites[int, dict[str, int]]
+
+
+async def passed_on(written: dict[str, int]) -> dict[str, int]:
+    return written
+
+
+class Backend:
+    """Answers batches when it is told to, and notes them."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.batches: list[Any] = []
+        self.rows: dict[str, bytes | None] = {}
+        self.gate = asyncio.Event()
+        if not held:
+            self.gate.set()
+        #: Raised by the next batch, and by the batches of these numbers.
+        self.error: BaseException | None = None
+        self.errors: dict[int, BaseException] = {}
+
+    async def read(self, keys: list[str]) -> dict[str, str]:
+        self.batches.append(keys)
+        number = len(self.batches)
+        await self._wait()
+        return {key: f"{key}#{number}" for key in keys}
+
+    async def write(self, states: dict[str, bytes | None]) -> dict[str, int]:
+        self.batches.append(states)
+        number = len(self.batches)
+        await self._wait()
+        refused = [key for key, state in states.items() if state == b"refused"]
+        if refused:
+            raise InvalidState(f"{refused[0]} is refused.")
+        self.rows |= states
+        return dict.fromkeys(states, number)
+
+    async def _wait(self) -> None:
+        number = len(self.batches)
+        await self.gate.wait()
+        if number in self.errors:
+            raise self.errors[number]
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def writes(self) -> Writes:
+        return GatheredWrites(self.write, passed_on, Tally(), halves=False)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(20):  # nothing may hang
+            await test()
+
+    asyncio.run(limited())
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def outcomes(*calls: Awaitable[Any]) -> Awaitable[list[Any]]:
+    return asyncio.gather(*calls, return_exceptions=True)
+
+
+async def call(function: Callable[..., Awaitable[Any]], *values: Any) -> Any:
+    return await function(*values)
+
+
+# Reads
+
+
+def test_what_is_asked_for_in_one_turn_is_one_batch() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads = GatheredReads(backend.read)
+        found = await asyncio.gather(*(call(reads.call, key) for key in "abcab"))
+        assert backend.batches == [["a", "b", "c"]]
+        assert found == ["a#1", "b#1", "c#1", "a#1", "b#1"]
+
+    run(test)
+
+
+def test_a_lone_read_does_not_wait_for_others() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads = GatheredReads(backend.read)
+        for n in range(1, 4):
+            assert await reads.call("a") == f"a#{n}"
+
+    run(test)
+
+
+def test_who_comes_while_a_batch_is_under_way_is_not_answered_by_it() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        reads = GatheredReads(backend.read)
+        first = reads.call("a")
+        await turns()
+        second = reads.call("a")  # what it is to see may have been written since
+        await turns()
+        backend.gate.set()
+        assert await outcomes(first, second) == ["a#1", "a#2"]
+
+    run(test)
+
+
+def test_a_read_that_waits_does_not_hold_up_the_next_batch() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        reads = GatheredReads(backend.read)
+        calls = []
+        for key in "abcdef":
+            calls.append(reads.call(key))
+            await turns()
+        assert backend.batches == [["a"], ["b"]], "two lanes; the others gather"
+        backend.gate.set()
+        await asyncio.gather(*calls)
+        assert backend.batches[2:] == [["c", "d", "e", "f"]]
+
+    run(test)
+
+
+def test_a_large_crowd_comes_in_batches_of_limited_size() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads = GatheredReads(backend.read)
+        keys = [f"key-{n}" for n in range(2 * MAX_KEYS + 7)]
+        found = await asyncio.gather(*map(reads.call, keys))
+        assert [len(batch) for batch in backend.batches] == [MAX_KEYS, MAX_KEYS, 7]
+        assert [outcome.split("#")[0] for outcome in found] == keys
+
+    run(test)
+
+
+def test_an_error_reaches_everybody_in_the_batch_and_nobody_else() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads = GatheredReads(backend.read)
+        backend.error = OSError("no route")
+        assert all(isinstance(one, OSError) for one in await outcomes(*map(reads.call, "aab")))
+        assert await reads.call("a") == "a#2"
+
+    run(test)
+
+
+def test_cancelled_readers_disturb_nobody() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        reads = GatheredReads(backend.read)
+        tasks = [asyncio.create_task(call(reads.call, key)) for key in "aaab"]
+        await turns(1)
+        tasks[0].cancel()  # before the batch is taken
+        await turns()
+        tasks[1].cancel()  # while it is under way
+        tasks[3].cancel()  # the only one who wants this key
+        await turns()
+        backend.gate.set()
+        found = await outcomes(*tasks)
+        assert found[2] == "a#1"
+        assert all(isinstance(found[n], asyncio.CancelledError) for n in (0, 1, 3))
+        assert await reads.call("b") == "b#2"
+
+    run(test)
+
+
+def test_a_cancelled_batch_cancels_its_callers_and_the_next_one_runs() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads = GatheredReads(backend.read)
+        backend.error = asyncio.CancelledError()
+        found = await outcomes(*map(reads.call, "ab"))
+        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        assert await reads.call("a") == "a#2"
+
+    run(test)
+
+
+# Writes
+
+
+def test_writes_of_one_turn_are_one_batch_and_the_last_of_a_key_wins() -> None:
+    async def test() -> None:
+        backend, tally = Backend(), Tally()
+        writes: Writes = GatheredWrites(backend.write, passed_on, tally, halves=False)
+        wanted = [("a", b"1"), ("b", b"1"), ("a", None), ("a", b"3"), ("c", None)]
+        assert await asyncio.gather(*(writes.call(*one) for one in wanted)) == [1] * 5
+        assert backend.batches == [{"a": b"3", "b": b"1", "c": None}]
+        assert tally.snapshot(enabled=False, ttl_secs=0).writes_absorbed == 2
+
+    run(test)
+
+
+def test_nobody_is_answered_before_the_commit() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        writes = backend.writes()
+        futures = [writes.call("a", b"1"), writes.call("a", b"2"), writes.call("b", b"1")]
+        await turns()
+        assert backend.batches
+        assert not any(future.done() for future in futures)
+        backend.gate.set()
+        assert await asyncio.gather(*futures) == [1, 1, 1]
+
+    run(test)
+
+
+def test_a_write_joins_no_batch_that_is_under_way() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        writes = backend.writes()
+        calls = []
+        for encoded in (b"1", None, b"3", b"4"):
+            calls.append(writes.call("a", encoded))
+            await turns()
+        assert backend.batches == [{"a": b"1"}], "one at a time: in order"
+        backend.gate.set()
+        assert await asyncio.gather(*calls) == [1, 2, 2, 2]
+        assert backend.batches == [{"a": b"1"}, {"a": b"4"}]
+
+    run(test)
+
+
+def test_writers_of_one_key_in_a_row_keep_their_order() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+
+        async def writer(key: str) -> None:
+            for n in range(20):
+                await writes.call(key, b"%d" % n)
+                assert backend.rows[key] == b"%d" % n
+
+        await asyncio.gather(*(writer(f"key-{n}") for n in range(30)))
+        assert len(backend.batches) == 20
+
+    run(test)
+
+
+def test_a_refused_state_is_its_own_caller_s_error() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+        states = {f"key-{n}": b"refused" if n in (3, 11) else b"%d" % n for n in range(16)}
+        found = await outcomes(*(writes.call(key, state) for key, state in states.items()))
+        assert [n for n, one in enumerate(found) if isinstance(one, InvalidState)] == [3, 11]
+        assert "key-11" in str(found[11])
+        accepted = {key: state for key, state in states.items() if state != b"refused"}
+        assert backend.rows == accepted
+
+    run(test)
+
+
+def test_a_refused_state_does_not_take_along_those_it_was_to_outdo() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+        wanted = [b"1", b"2", b"refused", b"refused"]
+        found = await outcomes(*(writes.call("a", state) for state in wanted))
+        assert [isinstance(one, InvalidState) for one in found] == [False, False, True, True]
+        assert backend.rows == {"a": b"2"}
+        found = await outcomes(*(writes.call("a", state) for state in (b"refused", b"4")))
+        assert backend.rows == {"a": b"4"}
+        found = await outcomes(*(writes.call("a", b"refused") for _ in range(2_000)))
+        assert all(isinstance(one, InvalidState) for one in found)
+
+    run(test)
+
+
+def test_a_batch_cancelled_while_it_looks_for_a_refused_state_answers_everybody() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+        states = {"a": b"1", "b": b"refused", "c": b"1", "d": b"1"}
+        calls = [writes.call(key, state) for key, state in states.items()]
+        backend.errors[2] = asyncio.CancelledError()  # at the first half
+        found = await outcomes(*calls)
+        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        assert await writes.call("a", b"2")
+
+    run(test)
+
+
+def test_another_error_reaches_all_of_the_batch() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+        backend.error = OSError("no route")
+        found = await outcomes(*(writes.call(key, b"1") for key in "aab"))
+        assert all(isinstance(one, OSError) for one in found)
+        assert await writes.call("a", b"2") == 2
+
+    run(test)
+
+
+def test_cancelled_writers_disturb_nobody_and_their_writes_keep_their_place() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        writes = backend.writes()
+        tasks = [
+            asyncio.create_task(call(writes.call, *one))
+            for one in (("a", b"1"), ("a", b"2"), ("b", b"1"), ("c", b"1"))
+        ]
+        await turns(1)
+        tasks[0].cancel()
+        await turns()
+        tasks[2].cancel()
+        await turns()
+        backend.gate.set()
+        found = await outcomes(*tasks)
+        assert [isinstance(one, asyncio.CancelledError) for one in found] == [True, False] * 2
+        assert backend.rows == {"a": b"2", "b": b"1", "c": b"1"}
+        assert await writes.call("b", b"2") == 2
+
+    run(test)
+
+
+def test_batches_of_writes_are_limited_in_keys_and_in_bytes() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes = backend.writes()
+        await asyncio.gather(*(writes.call(f"key-{n}", b"1") for n in range(MAX_KEYS + 1)))
+        assert [len(batch) for batch in backend.batches] == [MAX_KEYS, 1]
+        backend.batches.clear()
+        half = b"x" * (MAX_BYTES // 2)
+        await asyncio.gather(*(writes.call(key, half) for key in "abcdefg"))
+        assert max(len(batch) for batch in backend.batches) <= 3
+        assert [key for batch in backend.batches for key in batch] == list("abcdefg")
+
+    run(test)
+
+
+def test_readers_and_writers_in_a_crowd_with_trouble_are_all_answered() -> None:
+    async def test() -> None:
+        backend = Backend()
+        reads, writes = GatheredReads(backend.read), backend.writes()
+
+        async def one(n: int) -> None:
+            for step in range(20):
+                if (n + step) % 7 == 0:
+                    backend.error = OSError("no route")
+                task: asyncio.Task[Any]
+                if n % 2:
+                    task = asyncio.create_task(call(reads.call, f"key-{n % 5}"))
+                else:
+                    state = b"refused" if step % 5 == 0 else b"%d" % step
+                    task = asyncio.create_task(call(writes.call, f"key-{n % 5}", state))
+                if (n + step) % 11 == 0:
+                    await turns(1)
+                    task.cancel()
+                await asyncio.wait([task])
+
+        await asyncio.gather(*(one(n) for n in range(40)))
+        assert await outcomes(reads.call("a"), writes.call("b", b"1"))
+
+    run(test)
+
+
+def test_threads_cannot_gather() -> None:
+    with pytest.raises(ConfigError, match="STATE_CACHE_GATHER"):
+        gatherers(None, None, Tally())
+
+
+def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
+    async def test() -> None:
+        backend, gate = Backend(), asyncio.Event()
+
+        async def pass_on(written: dict[str, int]) -> dict[str, int]:
+            await gate.wait()
+            return written
+
+        writes: Writes = GatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        first = writes.call("a", b"1")
+        await turns()
+        second = writes.call("a", b"2")
+        await turns()
+        assert backend.batches == [{"a": b"1"}, {"a": b"2"}]
+        assert not first.done()
+        assert not second.done()
+        gate.set()
+        assert await asyncio.gather(first, second) == [1, 2]
+
+    run(test)
+
+
+def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
+    async def test() -> None:
+        backend = Backend()
+        writes: Writes = GatheredWrites(backend.write, passed_on, Tally(), halves=True)
+        await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
+        assert [len(batch) for batch in backend.batches] == [50, 32, 18]
+
+    run(test)
+
+
+def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
+    async def test() -> None:
+        backend, told = Backend(), []
+
+        async def pass_on(written: dict[str, int]) -> dict[str, int]:
+            told.extend(written)
+            return written
+
+        writes: Writes = GatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        # The whole is refused, then its first half committed, then the second half fails.
+        backend.errors = {3: ConnectionError("gone")}
+        calls = [writes.call(key, b"1") for key in "ab"] + [writes.call("c", b"refused")]
+        calls.append(writes.call("d", b"1"))
+        results = await outcomes(*calls)
+        committed = [
+            key for key, result in zip("abcd", results, strict=True) if isinstance(result, int)
+        ]
+        assert committed
+        assert sorted(told) == committed
+        assert any(isinstance(result, ConnectionError) for result in results)
+
+    run(test)
