@@ -41,6 +41,8 @@ def figures_of(
             "others_healthy": _stale(others, "healthy"),
             "others_outage": _stale(others, "outage"),
             "others_recovery": len(late),
+            # ... since the writer's manager reached the cache again.
+            "others_caught_up": sum(at > (board.hit_at or at) for at in late),
             "others_last_s": round(max(late) - board.back_at, 4) if late else None,
             "at_the_end": sum(
                 found[key] < held.get(key, -1) for found in board.at_end for key in found
@@ -94,6 +96,7 @@ def goals_met(case: dict[str, Any]) -> dict[str, bool]:
         "no lost writes": case["lost_writes"] == 0,
         "never older than the own write": stale["own"] == 0,
         "others never older while healthy": stale["others_healthy"] == 0,
+        "others never older once the writer is back": stale["others_caught_up"] == 0,
         "nothing stale in the end": stale["at_the_end"] == 0,
         "logged once": case["log_lines"] <= LOG_LINES,
         "used again in 2 s": (case["used_again_s"] or 1e9) <= USED_AGAIN_S,
