@@ -11,7 +11,14 @@ import orjson
 
 from statecache.errors import InvalidState, InvalidTriggerId
 
-__all__ = ["check_trigger_id", "check_trigger_ids", "check_version", "compact", "decode_state", "encode_state"]
+__all__ = [
+    "check_trigger_id",
+    "check_trigger_ids",
+    "check_version",
+    "compact",
+    "decode_state",
+    "encode_state",
+]
 
 MAX_TRIGGER_ID_BYTES = 512
 

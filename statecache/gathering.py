@@ -13,7 +13,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from statecache.errors import ConfigError, InvalidState
 from statecache.stats import Tally
 
-__all__ = ["GatheredReads", "GatheredWrites", "async_gatherers", "gatherers"]
+__all__ = [
+    "GatheredReads",
+    "GatheredWrites",
+    "async_gathered_reads",
+    "async_gathered_writes",
+    "gathered_reads",
+    "gathered_writes",
+]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -255,21 +262,30 @@ def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:
             future.cancel()
 
 
-def async_gatherers(
-    read_many: ReadMany[T],
+def async_gathered_reads(read_many: ReadMany[T]) -> GatheredReads[T]:
+    """Return what gathers the reads of an asynchronous manager."""
+    return GatheredReads(read_many)
+
+
+def async_gathered_writes(
     commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
     pass_on: Callable[[V], Awaitable[dict[str, T]]],
     tally: Tally,
     *,
     halves: bool,
-) -> tuple[GatheredReads[T], GatheredWrites[T, V]]:
-    """Return what gathers the calls of an asynchronous manager."""
-    return GatheredReads(read_many), GatheredWrites(commit, pass_on, tally, halves=halves)
+) -> GatheredWrites[T, V]:
+    """Return what gathers the writes of an asynchronous manager."""
+    return GatheredWrites(commit, pass_on, tally, halves=halves)
 
 
-def gatherers(*_parts: object, **_options: object) -> tuple[Any, Any]:
+def gathered_reads(*_parts: object) -> Any:
     """Refuse: threads have no turns of an event loop to gather in."""
     raise ConfigError(
         "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "
         "AsyncStateManager or AsyncCachedStateManager."
     )
+
+
+def gathered_writes(*parts: object, **_options: object) -> Any:
+    """Refuse, as ``gathered_reads`` does."""
+    return gathered_reads(*parts)

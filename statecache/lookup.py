@@ -28,6 +28,8 @@ class Lookup(NamedTuple):
     reason: str = ""
     #: Of the entry that was met, 0 for none; a fence's, too.
     version: int = 0
+    #: How long the caller has waited for the cache, in seconds.
+    spent_s: float = 0.0
 
 
 class Found(NamedTuple):

@@ -22,6 +22,7 @@ from statecache.access import Observer
 from statecache.codec import check_trigger_ids, decode_state
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, DatabaseError
+from statecache.gathering import async_gathered_reads
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
@@ -38,6 +39,10 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired", "fenced"}
+
+
+def _strictness(lookup: Lookup) -> tuple[bool, int]:
+    return lookup.reason in _ANEW, lookup.version
 
 
 class AsyncCachedStateManager(AsyncStateManager):
@@ -79,6 +84,12 @@ class AsyncCachedStateManager(AsyncStateManager):
         self._unrepaired = Unrepaired()
         self._memory: MemoryTier | None = None
         self._goes_short = False
+        #: What the cache said to gathered loads that wait for PostgreSQL now.
+        self._missed: dict[str, Lookup] = {}
+        self._lookups, self._reads = None, None
+        if config.gather:
+            self._lookups = async_gathered_reads(self._look_up_many)
+            self._reads = async_gathered_reads(self._fetch_gathered)
         self._cache: AsyncStateCache | None = None
         if config.enabled:
             self._cache = AsyncStateCache(redis, config, self._tally, self._lifetimes)
@@ -184,44 +195,40 @@ class AsyncCachedStateManager(AsyncStateManager):
             payload = memory.get(trigger_id)
             if payload is not None:
                 return await self._decode(trigger_id, Found(payload, "memory"))
-        if self._reads is not None:
-            return await self._decode(trigger_id, await self._reads.call(trigger_id))
-        started = time.monotonic()
-        since = 0 if memory is None else memory.changes
-        lookup = await self._look_up(cache, trigger_id)
-        found = self._hit(trigger_id, lookup, since)
-        if found is None:
-            found = (await self._fetch(cache, {trigger_id: lookup}, started))[trigger_id]
+        if self._lookups is not None and self._reads is not None:
+            found = await self._lookups.call(trigger_id)
+            if isinstance(found, Lookup):  # in a batch of its own: PostgreSQL may take its time
+                known = self._missed.get(trigger_id, found)
+                self._missed[trigger_id] = max(known, found, key=_strictness)
+                found = await self._reads.call(trigger_id)
+        else:
+            found = await self._look_up(cache, trigger_id)
+            if isinstance(found, Lookup):
+                found = (await self._fetch(cache, {trigger_id: found}))[trigger_id]
         return await self._decode(trigger_id, found)
 
     async def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
         cache = self._cache
         if cache is None:
             return await super()._find_many(trigger_ids)
-        started, memory = time.monotonic(), self._memory
-        since = 0 if memory is None else memory.changes
-        if self._reads is None:  # else each caller has noted its own
-            for trigger_id in trigger_ids:
-                self._lifetimes.note_read(trigger_id)
-        found, misses, asked = {}, {}, []
         for trigger_id in trigger_ids:
-            payload = None if memory is None else memory.get(trigger_id)
-            if payload is not None:
-                found[trigger_id] = Found(payload, "memory")
-            elif trigger_id in self._unrepaired:
-                misses[trigger_id] = Lookup(reason="unrepaired")
+            self._lifetimes.note_read(trigger_id)
+        found: dict[str, Found] = {}
+        misses: dict[str, Lookup] = {}
+        for trigger_id, answer in (await self._look_up_many(trigger_ids)).items():
+            if isinstance(answer, Lookup):
+                misses[trigger_id] = answer
             else:
-                asked.append(trigger_id)
-        lookups = await cache.get_many(asked)
-        for trigger_id, lookup in lookups.items():
-            hit = self._hit(trigger_id, lookup, since)
-            if hit is None:
-                misses[trigger_id] = lookup
-            else:
-                found[trigger_id] = hit
-        if misses:
-            found |= await self._fetch(cache, misses, started)
-        return found
+                found[trigger_id] = answer
+        return found | await self._fetch(cache, misses) if misses else found
+
+    async def _fetch_gathered(self, trigger_ids: list[str]) -> dict[str, Found]:
+        cache = self._cache
+        if cache is None:
+            return await self._find_many(trigger_ids)
+        # What an earlier batch has taken along is asked for anew.
+        anew = Lookup(reason="unrepaired")
+        return await self._fetch(cache, {key: self._missed.pop(key, anew) for key in trigger_ids})
 
     async def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
         """Return the state; what proves unreadable is read from PostgreSQL."""
@@ -232,7 +239,7 @@ class AsyncCachedStateManager(AsyncStateManager):
         except ValueError:  # an entry whose header was right
             await self._invalidate(self._cache, [trigger_id])
             misses = {trigger_id: Lookup(reason="corrupt")}
-            found = (await self._fetch(self._cache, misses, time.monotonic()))[trigger_id]
+            found = (await self._fetch(self._cache, misses))[trigger_id]
             state = decoded(trigger_id, found.payload)
         if found.outcome == "memory":
             self._tally.memory_hits.add()
@@ -240,15 +247,37 @@ class AsyncCachedStateManager(AsyncStateManager):
             self._tally.add("hit" if found.outcome == "hit" else f"miss:{found.outcome}")
         return state, found
 
-    async def _look_up(self, cache: AsyncStateCache, trigger_id: str) -> Lookup:
+    async def _look_up(self, cache: AsyncStateCache, trigger_id: str) -> Found | Lookup:
+        """Ask the cache; what it cannot answer comes back as it said so."""
         if trigger_id in self._unrepaired:
             return Lookup(reason="unrepaired")
-        return await cache.get(trigger_id)
+        started = time.monotonic()
+        since = 0 if self._memory is None else self._memory.changes
+        return self._hit(trigger_id, await cache.get(trigger_id), since, started)
 
-    def _hit(self, trigger_id: str, lookup: Lookup, since: int) -> Found | None:
+    async def _look_up_many(self, trigger_ids: list[str]) -> dict[str, Found | Lookup]:
+        """Ask the in-process tier and the cache for many."""
+        memory, started = self._memory, time.monotonic()
+        since = 0 if memory is None else memory.changes
+        answers: dict[str, Found | Lookup] = {}
+        asked = []
+        for trigger_id in trigger_ids:
+            payload = None if memory is None else memory.get(trigger_id)
+            if payload is not None:
+                answers[trigger_id] = Found(payload, "memory")
+            elif trigger_id in self._unrepaired:
+                answers[trigger_id] = Lookup(reason="unrepaired")
+            else:
+                asked.append(trigger_id)
+        lookups = {} if self._cache is None else await self._cache.get_many(asked)
+        for trigger_id, lookup in lookups.items():
+            answers[trigger_id] = self._hit(trigger_id, lookup, since, started)
+        return answers
+
+    def _hit(self, trigger_id: str, lookup: Lookup, since: int, started: float) -> Found | Lookup:
         payload = lookup.payload
         if payload is None or lookup.reason:
-            return None
+            return lookup._replace(spent_s=time.monotonic() - started)
         if payload is NOTHING:
             return Found(None, "hit")
         if self._memory is not None:
@@ -257,15 +286,14 @@ class AsyncCachedStateManager(AsyncStateManager):
         return Found(payload, "hit")
 
     async def _fetch(
-        self, cache: AsyncStateCache, misses: Mapping[str, Lookup], started: float
+        self, cache: AsyncStateCache, misses: Mapping[str, Lookup]
     ) -> dict[str, Found]:
         """Ask PostgreSQL for what the cache did not know, once for all who ask at a time."""
-        spent = time.monotonic() - started
         fences = {
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
-        call = partial(self._read_and_fill, cache, misses, spent)
+        call = partial(self._read_and_fill, cache, misses)
         anew = any(lookup.reason in _ANEW for lookup in misses.values())
         try:
             outcomes = await self._flights.run(fences, call, anew=anew)
@@ -296,7 +324,6 @@ class AsyncCachedStateManager(AsyncStateManager):
         self,
         cache: AsyncStateCache,
         misses: Mapping[str, Lookup],
-        spent: float,
         trigger_ids: list[str],
         is_current: Callable[[str], bool],
     ) -> dict[str, Fetched]:
@@ -304,7 +331,8 @@ class AsyncCachedStateManager(AsyncStateManager):
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
         sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
-        moment = await cache.moment(spent) if sound else None
+        spent_s = max(misses[key].spent_s for key in trigger_ids)
+        moment = await cache.moment(spent_s) if sound else None
         began = time.monotonic()
         rows = await self._table.read(trigger_ids)
         fetched = {key: Fetched(rows[key].payload if key in rows else None) for key in trigger_ids}

@@ -11,10 +11,16 @@ from typing import Any, Self
 from statecache._acompat import AsyncConnectionPool
 from statecache._async.table import AsyncStateTable
 from statecache.access import Access, Observer
-from statecache.codec import check_trigger_id, check_trigger_ids, check_version, decode_state, encode_state
+from statecache.codec import (
+    check_trigger_id,
+    check_trigger_ids,
+    check_version,
+    decode_state,
+    encode_state,
+)
 from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
-from statecache.gathering import async_gatherers
+from statecache.gathering import async_gathered_reads, async_gathered_writes
 from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
@@ -53,12 +59,9 @@ class AsyncStateManager:
         self._table = AsyncStateTable(pool, self._config, self._tally)
         self._reads, self._writes = None, None
         if self._config.gather:
-            self._reads, self._writes = async_gatherers(
-                self._find_many,
-                self._commit,
-                self._pass_on,
-                self._tally,
-                halves=self._tells_a_cache,
+            self._reads = async_gathered_reads(self._find_many)
+            self._writes = async_gathered_writes(
+                self._commit, self._pass_on, self._tally, halves=self._tells_a_cache
             )
 
     @classmethod

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
+
+from psycopg_pool import PoolTimeout
 
 from statecache._acompat import ConnectionPool
 from statecache._sync.cache import StateCache
@@ -17,9 +20,10 @@ from statecache._sync.single_flight import SingleFlight
 from statecache._sync.state_manager import StateManager, decoded, own_pool
 from statecache._sync.upkeep import verify, warm
 from statecache.access import Observer
-from statecache.codec import check_trigger_id, decode_state
+from statecache.codec import check_trigger_ids, decode_state
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, DatabaseError
+from statecache.gathering import gathered_reads
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
@@ -36,6 +40,10 @@ _TROUBLE = frozenset({"error", "bypassed"})
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
 _ANEW = _TROUBLE | {"unrepaired", "fenced"}
+
+
+def _strictness(lookup: Lookup) -> tuple[bool, int]:
+    return lookup.reason in _ANEW, lookup.version
 
 
 class CachedStateManager(StateManager):
@@ -77,6 +85,12 @@ class CachedStateManager(StateManager):
         self._unrepaired = Unrepaired()
         self._memory: MemoryTier | None = None
         self._goes_short = False
+        #: What the cache said to gathered loads that wait for PostgreSQL now.
+        self._missed: dict[str, Lookup] = {}
+        self._lookups, self._reads = None, None
+        if config.gather:
+            self._lookups = gathered_reads(self._look_up_many)
+            self._reads = gathered_reads(self._fetch_gathered)
         self._cache: StateCache | None = None
         if config.enabled:
             self._cache = StateCache(redis, config, self._tally, self._lifetimes)
@@ -87,6 +101,9 @@ class CachedStateManager(StateManager):
                 ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
                 self._memory = MemoryTier(config.memory_items, ttl_s)
                 self._listener = Listener(self._cache.link, self._cache.channel, self._memory)
+                weakref.finalize(self, self._listener.stop)
+            # Nobody closes a manager that is simply forgotten.
+            weakref.finalize(self, self._repairer.stop)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -112,7 +129,7 @@ class CachedStateManager(StateManager):
 
     def invalidate(self, trigger_ids: Iterable[str]) -> None:
         """Make every manager read these states from PostgreSQL next time."""
-        ids = [check_trigger_id(trigger_id) for trigger_id in trigger_ids]
+        ids = check_trigger_ids(trigger_ids)
         if self._cache is not None and ids:
             self._invalidate(self._cache, ids)
 
@@ -130,7 +147,7 @@ class CachedStateManager(StateManager):
 
     def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
         """Put states into the cache: these, or those updated last. Returns how many it took."""
-        given = None if ids is None else [check_trigger_id(trigger_id) for trigger_id in ids]
+        given = None if ids is None else check_trigger_ids(ids)
         return 0 if self._cache is None else warm(self._table, self._cache, limit, given)
 
     def verify(self, sample: int = 1_000) -> Verification:
@@ -179,44 +196,40 @@ class CachedStateManager(StateManager):
             payload = memory.get(trigger_id)
             if payload is not None:
                 return self._decode(trigger_id, Found(payload, "memory"))
-        if self._reads is not None:
-            return self._decode(trigger_id, self._reads.call(trigger_id))
-        started = time.monotonic()
-        since = 0 if memory is None else memory.changes
-        lookup = self._look_up(cache, trigger_id)
-        found = self._hit(trigger_id, lookup, since)
-        if found is None:
-            found = (self._fetch(cache, {trigger_id: lookup}, started))[trigger_id]
+        if self._lookups is not None and self._reads is not None:
+            found = self._lookups.call(trigger_id)
+            if isinstance(found, Lookup):  # in a batch of its own: PostgreSQL may take its time
+                known = self._missed.get(trigger_id, found)
+                self._missed[trigger_id] = max(known, found, key=_strictness)
+                found = self._reads.call(trigger_id)
+        else:
+            found = self._look_up(cache, trigger_id)
+            if isinstance(found, Lookup):
+                found = (self._fetch(cache, {trigger_id: found}))[trigger_id]
         return self._decode(trigger_id, found)
 
     def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
         cache = self._cache
         if cache is None:
             return super()._find_many(trigger_ids)
-        started, memory = time.monotonic(), self._memory
-        since = 0 if memory is None else memory.changes
-        if self._reads is None:  # else each caller has noted its own
-            for trigger_id in trigger_ids:
-                self._lifetimes.note_read(trigger_id)
-        found, misses, asked = {}, {}, []
         for trigger_id in trigger_ids:
-            payload = None if memory is None else memory.get(trigger_id)
-            if payload is not None:
-                found[trigger_id] = Found(payload, "memory")
-            elif trigger_id in self._unrepaired:
-                misses[trigger_id] = Lookup(reason="unrepaired")
+            self._lifetimes.note_read(trigger_id)
+        found: dict[str, Found] = {}
+        misses: dict[str, Lookup] = {}
+        for trigger_id, answer in (self._look_up_many(trigger_ids)).items():
+            if isinstance(answer, Lookup):
+                misses[trigger_id] = answer
             else:
-                asked.append(trigger_id)
-        lookups = cache.get_many(asked)
-        for trigger_id, lookup in lookups.items():
-            hit = self._hit(trigger_id, lookup, since)
-            if hit is None:
-                misses[trigger_id] = lookup
-            else:
-                found[trigger_id] = hit
-        if misses:
-            found |= self._fetch(cache, misses, started)
-        return found
+                found[trigger_id] = answer
+        return found | self._fetch(cache, misses) if misses else found
+
+    def _fetch_gathered(self, trigger_ids: list[str]) -> dict[str, Found]:
+        cache = self._cache
+        if cache is None:
+            return self._find_many(trigger_ids)
+        # What an earlier batch has taken along is asked for anew.
+        anew = Lookup(reason="unrepaired")
+        return self._fetch(cache, {key: self._missed.pop(key, anew) for key in trigger_ids})
 
     def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
         """Return the state; what proves unreadable is read from PostgreSQL."""
@@ -227,7 +240,7 @@ class CachedStateManager(StateManager):
         except ValueError:  # an entry whose header was right
             self._invalidate(self._cache, [trigger_id])
             misses = {trigger_id: Lookup(reason="corrupt")}
-            found = (self._fetch(self._cache, misses, time.monotonic()))[trigger_id]
+            found = (self._fetch(self._cache, misses))[trigger_id]
             state = decoded(trigger_id, found.payload)
         if found.outcome == "memory":
             self._tally.memory_hits.add()
@@ -235,15 +248,37 @@ class CachedStateManager(StateManager):
             self._tally.add("hit" if found.outcome == "hit" else f"miss:{found.outcome}")
         return state, found
 
-    def _look_up(self, cache: StateCache, trigger_id: str) -> Lookup:
+    def _look_up(self, cache: StateCache, trigger_id: str) -> Found | Lookup:
+        """Ask the cache; what it cannot answer comes back as it said so."""
         if trigger_id in self._unrepaired:
             return Lookup(reason="unrepaired")
-        return cache.get(trigger_id)
+        started = time.monotonic()
+        since = 0 if self._memory is None else self._memory.changes
+        return self._hit(trigger_id, cache.get(trigger_id), since, started)
 
-    def _hit(self, trigger_id: str, lookup: Lookup, since: int) -> Found | None:
+    def _look_up_many(self, trigger_ids: list[str]) -> dict[str, Found | Lookup]:
+        """Ask the in-process tier and the cache for many."""
+        memory, started = self._memory, time.monotonic()
+        since = 0 if memory is None else memory.changes
+        answers: dict[str, Found | Lookup] = {}
+        asked = []
+        for trigger_id in trigger_ids:
+            payload = None if memory is None else memory.get(trigger_id)
+            if payload is not None:
+                answers[trigger_id] = Found(payload, "memory")
+            elif trigger_id in self._unrepaired:
+                answers[trigger_id] = Lookup(reason="unrepaired")
+            else:
+                asked.append(trigger_id)
+        lookups = {} if self._cache is None else self._cache.get_many(asked)
+        for trigger_id, lookup in lookups.items():
+            answers[trigger_id] = self._hit(trigger_id, lookup, since, started)
+        return answers
+
+    def _hit(self, trigger_id: str, lookup: Lookup, since: int, started: float) -> Found | Lookup:
         payload = lookup.payload
         if payload is None or lookup.reason:
-            return None
+            return lookup._replace(spent_s=time.monotonic() - started)
         if payload is NOTHING:
             return Found(None, "hit")
         if self._memory is not None:
@@ -251,16 +286,13 @@ class CachedStateManager(StateManager):
             self._memory.store(trigger_id, lookup.version, payload, since)
         return Found(payload, "hit")
 
-    def _fetch(
-        self, cache: StateCache, misses: Mapping[str, Lookup], started: float
-    ) -> dict[str, Found]:
+    def _fetch(self, cache: StateCache, misses: Mapping[str, Lookup]) -> dict[str, Found]:
         """Ask PostgreSQL for what the cache did not know, once for all who ask at a time."""
-        spent = time.monotonic() - started
         fences = {
             trigger_id: lookup.version if lookup.reason == "tombstone" else 0
             for trigger_id, lookup in misses.items()
         }
-        call = partial(self._read_and_fill, cache, misses, spent)
+        call = partial(self._read_and_fill, cache, misses)
         anew = any(lookup.reason in _ANEW for lookup in misses.values())
         try:
             outcomes = self._flights.run(fences, call, anew=anew)
@@ -291,7 +323,6 @@ class CachedStateManager(StateManager):
         self,
         cache: StateCache,
         misses: Mapping[str, Lookup],
-        spent: float,
         trigger_ids: list[str],
         is_current: Callable[[str], bool],
     ) -> dict[str, Fetched]:
@@ -299,7 +330,8 @@ class CachedStateManager(StateManager):
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
         sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
-        moment = cache.moment(spent) if sound else None
+        spent_s = max(misses[key].spent_s for key in trigger_ids)
+        moment = cache.moment(spent_s) if sound else None
         began = time.monotonic()
         rows = self._table.read(trigger_ids)
         fetched = {key: Fetched(rows[key].payload if key in rows else None) for key in trigger_ids}
@@ -389,8 +421,9 @@ class CachedStateManager(StateManager):
                 self._unrepaired.add(trigger_id, ANY_VERSION)
             self._repairer.start()
 
-    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
-        if self._cache is None:
+    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
+        never_sent = error is not None and isinstance(error.__cause__, PoolTimeout)
+        if self._cache is None or never_sent:
             return
         for trigger_id in trigger_ids:
             self._flights.forget(trigger_id)

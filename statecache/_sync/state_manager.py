@@ -12,10 +12,16 @@ from typing import Any, Self
 from statecache._acompat import ConnectionPool
 from statecache._sync.table import StateTable
 from statecache.access import Access, Observer
-from statecache.codec import check_trigger_id, check_version, decode_state, encode_state
+from statecache.codec import (
+    check_trigger_id,
+    check_trigger_ids,
+    check_version,
+    decode_state,
+    encode_state,
+)
 from statecache.config import CacheConfig, check_database_url, url_from_env
 from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
-from statecache.gathering import gatherers
+from statecache.gathering import gathered_reads, gathered_writes
 from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
@@ -54,12 +60,9 @@ class StateManager:
         self._table = StateTable(pool, self._config, self._tally)
         self._reads, self._writes = None, None
         if self._config.gather:
-            self._reads, self._writes = gatherers(
-                self._find_many,
-                self._commit,
-                self._pass_on,
-                self._tally,
-                halves=self._tells_a_cache,
+            self._reads = gathered_reads(self._find_many)
+            self._writes = gathered_writes(
+                self._commit, self._pass_on, self._tally, halves=self._tells_a_cache
             )
 
     @classmethod
@@ -86,7 +89,7 @@ class StateManager:
 
     def load_states(self, trigger_ids: Iterable[str]) -> dict[str, Any]:
         """Return trigger_id → state, ``None`` where there is none, in one round trip."""
-        ids = list(dict.fromkeys(check_trigger_id(trigger_id) for trigger_id in trigger_ids))
+        ids = check_trigger_ids(trigger_ids)
         started = time.monotonic()
         found = self._find_many(ids) if ids else {}
         states = {}
@@ -143,7 +146,7 @@ class StateManager:
 
     def delete_states(self, trigger_ids: Iterable[str]) -> None:
         """Remove all these states, in one statement."""
-        self._write_all("delete", dict.fromkeys(map(check_trigger_id, trigger_ids)))
+        self._write_all("delete", dict.fromkeys(check_trigger_ids(trigger_ids)))
 
     def cleanup_expired(self, retention_days: float) -> int:
         """Delete states not updated for ``retention_days`` days, in batches.
@@ -175,16 +178,14 @@ class StateManager:
 
     def invalidate(self, trigger_ids: Iterable[str]) -> None:
         """Make every manager read these states from PostgreSQL next time."""
-        for trigger_id in trigger_ids:
-            check_trigger_id(trigger_id)
+        check_trigger_ids(trigger_ids)
 
     def invalidate_all(self) -> None:
         """Make every manager read all states from PostgreSQL next time."""
 
     def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:  # noqa: ARG002
         """Put states into the cache: these, or those updated last. Returns how many it took."""
-        for trigger_id in ids or ():
-            check_trigger_id(trigger_id)
+        check_trigger_ids(ids or ())
         return 0
 
     def verify(self, sample: int = 1_000) -> Verification:  # noqa: ARG002
@@ -232,8 +233,8 @@ class StateManager:
             row = self._table.replace(trigger_id, encoded, version, mark=mark)
         except InvalidState:
             raise
-        except BaseException:
-            self._in_doubt([trigger_id])
+        except BaseException as error:
+            self._in_doubt([trigger_id], error)
             raise
         if row is None:
             raise VersionConflict(
@@ -270,11 +271,11 @@ class StateManager:
             rows |= self._table.delete(deletes, mark=mark)
         except InvalidState:  # nothing was written: updates come first, and stand or fall together
             raise
-        except BaseException:
-            self._in_doubt(states)
+        except BaseException as error:
+            self._in_doubt(states, error)
             raise
         if any(key not in rows for key in updates):
-            self._in_doubt(states)
+            self._in_doubt(states, None)
             raise DatabaseError(
                 "PostgreSQL did not store the state: a trigger on the table keeps it from doing so."
             )
@@ -291,7 +292,7 @@ class StateManager:
             self._mark({key: row.version for key, row in written.rows.items()})
         return {key: Found(row.payload, "committed") for key, row in written.rows.items()}
 
-    def _in_doubt(self, trigger_ids: Iterable[str]) -> None:
+    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
         """Hear of writes that were cancelled, or cut off while committing: they may stand."""
 
     def _mark(self, versions: Mapping[str, int]) -> None:

@@ -215,8 +215,8 @@ class StateTable:
                 return self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
             # cost two more round trips.
-            connection.set_autocommit(True)
             try:
+                connection.set_autocommit(True)
                 return self._fetch(connection, statement, values)
             finally:
                 with contextlib.suppress(psycopg.Error):

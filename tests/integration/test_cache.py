@@ -14,7 +14,12 @@ import redis.asyncio
 from support.managers import CACHED
 from support.scratch import Scratch
 
-from statecache import AsyncCachedStateManager, CachedStateManager
+from statecache import (
+    AsyncCachedStateManager,
+    CachedStateManager,
+    DatabaseError,
+    InvalidTriggerId,
+)
 from statecache._sync.cache import StateCache
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import Moment, Put, Row
@@ -331,3 +336,121 @@ def test_concurrent_misses_share_database_reads(scratch: Scratch) -> None:
     assert stats.hits + stats.misses == 50
     assert stats.db_reads + stats.coalesced == stats.misses
     assert stats.coalesced > 0
+
+
+# What a review found
+
+
+def test_what_is_live_is_told_by_its_state_not_by_when_it_was_deleted(
+    manager: Any, scratch: Scratch
+) -> None:
+    manager.update_state("t", 1)
+    manager.delete_state("t")
+    # A service of the documented form knows no deleted_at.
+    scratch.sql("UPDATE {t} SET state_data = '2', deleted_at = now() - interval '30 days'")
+    manager.invalidate(["t"])
+    assert manager.load_state("t") == 2
+    assert manager.get_state_count() == 1
+    manager.cleanup_expired(retention_days=30)
+    state, version = manager.load_versioned("t")
+    assert state == 2
+    manager.update_state("t", 3, expected_version=version)
+    assert manager.load_state("t") == 3
+
+
+def test_a_negative_entry_keeps_out_what_the_fence_before_it_did(
+    kind: str, scratch: Scratch, cache: Cache
+) -> None:
+    with scratch.manager(kind, negative_ttl_secs=0.05) as manager:
+        manager.update_state("t", 1)
+        version, moment = scratch.version("t"), cache.moment()
+        manager.delete_state("t")
+        manager.invalidate(["t"])
+        time.sleep(0.002)  # fences carry whole milliseconds
+        assert manager.load_state("t") is None
+        entry = scratch.entry("t")
+        assert entry is not None
+        assert entry[1] == b"N"
+        time.sleep(0.1)
+        assert cache.fill(version, b"1", moment) is Put.SUPERSEDED
+        assert manager.load_state("t") is None
+
+
+def test_a_reader_behind_an_invalidation_shares_no_older_read(
+    kind: str, scratch: Scratch, cache: Cache
+) -> None:
+    with scratch.manager(kind) as manager:
+        manager.update_state("t", 1)
+        assert cache.cache.invalidate(["t"])
+        assert manager.load_state("t") == 1
+        assert manager.get_cache_stats().misses_by_reason == {"fenced": 1}
+
+
+def test_junk_with_its_kind_in_the_wrong_place_is_overwritten(
+    manager: Any, scratch: Scratch
+) -> None:
+    scratch.cache.set(scratch.prefix + "t", b"7fffJfffffffffff0019ab12c4de" + b"{}")
+    manager.update_state("t", 1)
+    assert scratch.entry("t") == (scratch.version("t"), b"J1")
+
+
+def test_states_that_only_sql_can_store_are_the_documented_error(
+    manager: Any, scratch: Scratch
+) -> None:
+    deep = "[" * 2_000 + "]" * 2_000
+    scratch.sql("INSERT INTO {t} (trigger_id, state_data) VALUES ('t', %s::jsonb)", deep)
+    with pytest.raises(DatabaseError, match="beyond what can be read"):
+        manager.load_state("t")
+    deep = "[" * 300 + "]" * 300
+    scratch.sql("UPDATE {t} SET state_data = %s::jsonb", deep)
+    assert manager.load_state("t") is not None
+
+
+def test_a_trigger_that_swallows_the_write_is_an_error(manager: Any, scratch: Scratch) -> None:
+    scratch.sql(
+        "CREATE FUNCTION {s}.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+    scratch.sql(
+        "CREATE TRIGGER swallow BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION {s}.swallow()"
+    )
+    with pytest.raises(DatabaseError, match="did not store"):
+        manager.update_state("t", 1)
+
+
+def test_one_id_where_several_are_expected_is_refused(manager: Any) -> None:
+    manager.update_states({"a": 1, "b": 2})
+    for call in (manager.load_states, manager.delete_states, manager.invalidate):
+        with pytest.raises(InvalidTriggerId, match="pass a list"):
+            call("ab")
+    assert manager.load_states(["a", "b"]) == {"a": 1, "b": 2}
+
+
+def test_gathered_hits_are_served_while_postgresql_is_in_trouble(scratch: Scratch) -> None:
+    async def run() -> list[Any]:
+        client = redis.asyncio.Redis.from_url(scratch.redis_url)
+        config = scratch.config(gather=True)
+        async with psycopg_pool.AsyncConnectionPool(scratch.database_url, min_size=1) as pool:
+            async with AsyncCachedStateManager(pool, client, config=config) as manager:
+                await manager.update_state("cached", 1)
+                scratch.sql("ALTER TABLE {t} RENAME TO elsewhere")
+                calls = (manager.load_state("cached"), manager.load_state("not cached"))
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+            await client.aclose()
+        return answers
+
+    hit, miss = asyncio.run(run())
+    assert hit == 1
+    assert isinstance(miss, DatabaseError)
+
+
+def test_a_state_that_was_only_to_be_refreshed_is_served_while_postgresql_is_in_trouble(
+    kind: str, scratch: Scratch
+) -> None:
+    # With such a beta nearly every hit is refreshed early.
+    with scratch.manager(kind, early_refresh=1_000, ttl_secs=5) as manager:
+        manager.update_state("t", 1)
+        scratch.cache.delete(scratch.prefix + "t")
+        assert manager.load_state("t") == 1, "which also tells how long a read takes"
+        scratch.sql("ALTER TABLE {t} RENAME TO elsewhere")
+        for _ in range(50):
+            assert manager.load_state("t") == 1

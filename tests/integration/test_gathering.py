@@ -199,7 +199,7 @@ def test_a_deadlock_with_somebody_else_is_retried(scratch: Scratch, kind: str) -
             thread.join(30)
         assert written == [None, None]
         assert rows(scratch) == {"a": 2, "b": 2}
-        assert manager.load_states("ab") == {"a": 2, "b": 2}
+        assert manager.load_states(["a", "b"]) == {"a": 2, "b": 2}
 
 
 def waits_for_a_lock(scratch: Scratch) -> bool:

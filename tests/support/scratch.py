@@ -55,8 +55,12 @@ class Scratch:
         )
 
     def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run SQL in which {t} stands for the table; return the rows, if any."""
-        query = sql.SQL(text).format(t=sql.Identifier(self.schema, "trigger_state"))  # type: ignore[arg-type]
+        """Run SQL, {t} for the table and {s} for the schema; return the rows, if any."""
+        names = {
+            "t": sql.Identifier(self.schema, "trigger_state"),
+            "s": sql.Identifier(self.schema),
+        }
+        query = sql.SQL(text).format(**names)  # type: ignore[arg-type]
         cursor = self.database.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 

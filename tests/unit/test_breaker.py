@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from statecache.breaker import FIRST_WAIT_MS, Breaker
+from statecache.breaker import FIRST_WAIT_MS, QUIET_S, Breaker
 
 WAIT = FIRST_WAIT_MS / 1000
 
@@ -68,9 +68,22 @@ def test_a_success_closes_it_and_ends_the_episode_once() -> None:
     breaker = opened(clock)
     clock.now += WAIT
     assert breaker.allows()
+    assert not breaker.succeeded(), "it may only flap"
+    assert breaker.allows(), "but it is closed"
+    clock.now += QUIET_S
     assert breaker.succeeded()
     assert not breaker.succeeded()
-    assert breaker.allows()
+
+
+def test_what_fails_now_and_then_is_one_episode() -> None:
+    clock = Clock()
+    breaker = Breaker(5, 400, clock)
+    begun = ended = 0
+    for _ in range(100):
+        begun += breaker.failed()
+        clock.now += 0.1
+        ended += breaker.succeeded()
+    assert (begun, ended) == (1, 0)
 
 
 def test_an_episode_is_told_once() -> None:

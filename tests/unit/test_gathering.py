@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from statecache import ConfigError, InvalidState
-from statecache.gathering import MAX_BYTES, MAX_KEYS, GatheredReads, GatheredWrites, gatherers
+from statecache.gathering import MAX_BYTES, MAX_KEYS, GatheredReads, GatheredWrites, gathered_reads
 from statecache.stats import Tally
 
 Writes = GatheredWrites[int, dict[str, int]]
@@ -371,7 +371,7 @@ def test_readers_and_writers_in_a_crowd_with_trouble_are_all_answered() -> None:
 
 def test_threads_cannot_gather() -> None:
     with pytest.raises(ConfigError, match="STATE_CACHE_GATHER"):
-        gatherers(None, None, Tally())
+        gathered_reads(None, None, Tally())
 
 
 def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
