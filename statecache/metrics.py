@@ -40,7 +40,16 @@ _HELP: Final = {
 }
 
 #: Reasons that have a sample from the start: a rate cannot see the first one of a series.
-_REASONS: Final = ("absent", "bypassed", "corrupt", "early", "error", "tombstone", "unrepaired")
+_REASONS: Final = (
+    "absent",
+    "bypassed",
+    "corrupt",
+    "early",
+    "error",
+    "fenced",
+    "tombstone",
+    "unrepaired",
+)
 
 #: Whole numbers that also fall.
 _LEVELS: Final = {"unrepaired": "unrepaired_keys"}

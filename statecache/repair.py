@@ -1,7 +1,7 @@
 """Keys whose cache entry may be older than PostgreSQL, because putting the newer one failed.
 
-The manager that wrote must not read its own write back older: until such a key is repaired, or
-until whatever the cache still holds must have expired, its loads go to PostgreSQL.
+The manager that wrote must not read its own write back older: until such a key is repaired, its
+loads go to PostgreSQL.
 """
 
 from __future__ import annotations

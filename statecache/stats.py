@@ -29,8 +29,8 @@ class CacheStats:
     misses: int = 0
     #: Failed calls of the cache, by whatever operation and reason.
     errors: int = 0
-    #: Reason → misses: absent, tombstone, corrupt, error, bypassed (breaker open), unrepaired,
-    #: early (refreshed before it expired).
+    #: Reason → misses: absent, tombstone (deleted), fenced (invalidated or repaired), corrupt,
+    #: error, bypassed (breaker open), unrepaired, early (refreshed before it expired).
     misses_by_reason: dict[str, int] = field(default_factory=dict)
     #: "operation:reason" → failed calls of the cache.
     errors_by_reason: dict[str, int] = field(default_factory=dict)
