@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import random
 import threading
 import time
@@ -263,7 +264,11 @@ def test_threads_interrupted_at_random(scratch: Scratch) -> None:
         ]
         tried: dict[str, set[Any]] = {f"victim {number}": set() for number in range(5)}
         interrupted = 0
-        for number in range(150):
+        # A quick machine has ended most calls before they are interrupted: try until enough were.
+        for number in itertools.count():
+            if number >= 150 and interrupted > 5:
+                break
+            assert number < 5_000, f"only {interrupted} of {number} calls could be interrupted"
             name = f"victim {number % len(tried)}"
             tried[name].add(number)
             calls = (
@@ -272,14 +277,13 @@ def test_threads_interrupted_at_random(scratch: Scratch) -> None:
                 partial(manager.delete_state, name),
             )
             victim = Victim(calls[dice.choice((0, 0, 1, 1, 1, 2))])
-            time.sleep(dice.uniform(0, 0.01))
+            time.sleep(dice.uniform(0, 0.003))
             victim.interrupt()
             outcome = victim.end()
             interrupted += isinstance(outcome, Interrupted)
             assert outcome is None or isinstance(outcome, int | Interrupted)
         ended.set()
         assert min(neighbour.end() for neighbour in neighbours) > 5
-        assert interrupted > 5
         loaded = {name: manager.load_state(name) for name in tried}
         check_victims(scratch, loaded, tried)
         # An interrupt can hit the one instruction between two lines of the pool, which no code can
@@ -303,7 +307,10 @@ def test_the_main_thread_interrupted_while_it_waits_for_its_row(
         # Only after a KeyboardInterrupt does psycopg cancel what the server is doing.
         possible = ("before",) if error is KeyboardInterrupt else ("before", "late")
         assert manager.load_state("t") in possible
-        check_victims(scratch, {"t": manager.load_state("t")}, {"t": set(possible)})
+        # What was given up may still be committed once it gets its row: then it is seen.
+        row = "SELECT state_data FROM {t} WHERE trigger_id = 't'"
+        eventually(lambda: [(manager.load_state("t"),)] == scratch.sql(row))
+        assert manager.load_state("t") in possible
         manager.update_state("t", "after")
         assert manager.load_state("t") == "after"
 

@@ -248,7 +248,7 @@ def test_what_was_read_or_written_before_an_invalidation_is_dropped(
     assert scratch.entry("t") == (0, b"F")
     assert cache.fill(2, b'"by the manager"', moment) is Put.SUPERSEDED
     assert cache.put(2, b'"by the manager"', moment) is Put.SUPERSEDED
-    time.sleep(0.002)  # fences carry whole milliseconds
+    time.sleep(0.01)  # fences carry whole milliseconds
     assert cache.fill(2, b'"by hand"', cache.moment()) is Put.STORED
     assert scratch.entry("t") == (2, b'J"by hand"')
 
@@ -287,7 +287,7 @@ def test_junk_under_our_key_is_a_counted_miss(manager: Any, scratch: Scratch, ju
     assert manager.get_cache_stats().misses_by_reason == {"corrupt": 1}
     manager.update_state("t", "newer")
     assert manager.load_state("t") == "newer", "junk is never newest"
-    time.sleep(0.002)  # a fence that removed the junk carries whole milliseconds
+    time.sleep(0.01)  # a fence that removed the junk carries whole milliseconds
     manager.update_state("t", "newest")
     assert scratch.entry("t") == (scratch.version("t"), b'J"newest"')
 
@@ -366,7 +366,7 @@ def test_a_negative_entry_keeps_out_what_the_fence_before_it_did(
         version, moment = scratch.version("t"), cache.moment()
         manager.delete_state("t")
         manager.invalidate(["t"])
-        time.sleep(0.002)  # fences carry whole milliseconds
+        time.sleep(0.01)  # fences carry whole milliseconds
         assert manager.load_state("t") is None
         entry = scratch.entry("t")
         assert entry is not None
