@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statecache.study.bench.timing import cycle, interleave, ratio, timed, timed_async
+from statecache.study.harness.timing import cycle, interleave, ratio, timed, timed_async
 
 
 def run(pairs: int, seed: int = 1) -> tuple[list[str], dict[str, list[int]], list[float]]:
