@@ -88,8 +88,8 @@ class Cell:
     when a request was due); late_p50_us, late_p99_us, p50_void, p99_void, completed_share,
     unfinished_half, unfinished_end (open loop); hits, memory_hits, misses, hit_rate,
     misses_<reason>, coalesced; statements_per_op, backend_us_per_op, redis_commands_per_op,
-    redis_us_per_op, client_us_per_op, client_share (of a core), absorbed_share (of the writes); machine_busy, steal_share,
-    pressure_share, foreign_share.
+    redis_us_per_op, client_us_per_op, client_share (of a core), absorbed_share (of the writes);
+    machine_busy, steal_share, pressure_share, foreign_share.
 
     ``latencies``: operation → seconds.
     """
