@@ -23,7 +23,7 @@ lab: $(INSTALLED) ## Open JupyterLab on the notebooks, with the servers running
 	@$(BIN)/statecache study lab
 
 test: $(INSTALLED) ## Run all tests, notebooks included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## Check style, and that notebooks hold no outputs
 	@$(BIN)/ruff check

@@ -46,6 +46,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Let three share the tests of `make test`, on two cores too, since many wait.
+
+    Each has embedded servers of its own, since some tests count all that the servers do: where the
+    servers are given there is one.
+    """
+    return 0 if os.environ.get("DATABASE_URL") else 3
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where CI sets STATECACHE_FORBID_SKIPS, a skipped test is a failure.
 
