@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from support.scratch import Scratch
 
 from statecache import init_db
@@ -29,15 +30,17 @@ def scratch(servers: Servers) -> Iterator[Scratch]:
     """A schema with the table, and a key prefix, that only this test uses."""
     token = secrets.token_hex(4)
     schema, prefix = f"statecache_test_{token}", f"statecache:test:{token}:"
-    init_db(servers.database_url, schema=schema)
+    # What is set up here need not outlive a crash: no test waits for the disk.
+    hasty = make_conninfo(servers.database_url, options="-c synchronous_commit=off")
+    init_db(hasty, schema=schema)
     with (
-        psycopg.connect(servers.database_url, autocommit=True) as database,
+        psycopg.connect(hasty, autocommit=True) as database,
         redis.Redis.from_url(servers.redis_url) as cache,
     ):
         yield Scratch(servers.database_url, servers.redis_url, schema, prefix, database, cache)
         database.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
-        for key in cache.scan_iter(f"{prefix}*"):
-            cache.unlink(key)
+        if keys := list(cache.scan_iter(f"{prefix}*", count=1_000)):
+            cache.unlink(*keys)
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.database_trouble import fails_clearly, locked, use, waiting
+from support.database_trouble import fails_clearly, locked, recovered, use, waiting
 from support.interrupts import eventually
 from support.managers import CACHED, KINDS
 from support.scratch import Scratch
@@ -48,14 +48,6 @@ TROUBLES = {"killed": killed, "refusing": refusing}
 @pytest.fixture(params=TROUBLES)
 def trouble(request: pytest.FixtureRequest) -> Callable[[OwnServers], Any]:
     return TROUBLES[request.param]
-
-
-def recovered(manager: Any, name: str) -> bool:
-    try:
-        use(manager, name)
-    except DatabaseError:  # connections from before are found broken one by one
-        return False
-    return True
 
 
 @pytest.mark.parametrize("kind", KINDS)
