@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy import special
 
-__all__ = ["Interval", "LogRatio", "holm", "mean_interval", "ratio_interval"]
+__all__ = ["MIN_PAIRS", "Interval", "LogRatio", "holm", "mean_interval", "ratio_interval"]
+
+#: Fewer pairs than this decide nothing that was timed.
+MIN_PAIRS: Final = 8
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from statecache.study.bench.timing import median
-from statecache.study.intervals import Interval, ratio_interval
+from statecache.study.intervals import MIN_PAIRS, Interval, ratio_interval
 
 __all__ = [
     "AT_LEAST",
@@ -25,9 +25,6 @@ AT_LEAST: Literal["at least"] = "at least"
 AT_MOST: Literal["at most"] = "at most"
 
 Word = Literal["met", "missed", "not decided", "shown"]
-
-#: Fewer pairs than this decide nothing.
-MIN_PAIRS = 8
 
 
 class Goal(NamedTuple):

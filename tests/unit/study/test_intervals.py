@@ -289,7 +289,7 @@ def test_what_is_10_per_cent_slower_is_found_as_often_as_theory_says(
 
 
 def test_what_is_2_per_cent_slower_is_no_regression_beyond_5() -> None:
-    # By theory .03 % of the comparisons claim it: of 2,000 more than 10 with a probability of 1e-10.
+    # By theory .03 % of the comparisons claim it: more than 10 of 2,000 with p = 1e-10.
     assert power(1.02, 0.05, 8) < 0.0005
     found = simulated(1.02, 8, 2_000)
     assert share(found, lambda one: one.p_above(1.05) <= ALPHA) <= 0.005

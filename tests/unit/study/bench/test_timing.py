@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from statecache.study.bench.timing import cycle, interleave, timed, timed_async
 
