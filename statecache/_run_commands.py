@@ -99,7 +99,7 @@ def _table(lines: list[Line]) -> Table:
     table.add_column("metric", overflow="fold")
     for heading in ("A", "B", "B/A", "p (Holm)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     last = ""
     for line in lines:
         cell = f"{line.notebook}: {line.cell}"
@@ -113,7 +113,7 @@ def _table(lines: list[Line]) -> Table:
             show_number(line.after),
             f"{value} ({low}–{high})",
             "–" if math.isnan(line.p_value) else f"{line.p_value:.2g}",
-            line.word,
+            "" if line.word == "no difference shown" else line.word,
         )
         table.add_row(*map(Text, cells), style=_STYLES.get(line.word, ""))
     return table

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from statecache.study.display import figure_svg, show
+from statecache.study.display import Picture, figure_svg, show
 from statecache.study.runfolder import RunFolder
-from statecache.study.ttl_figures import Picture
 
 __all__ = ["publish", "show_picture"]
 

@@ -1,33 +1,46 @@
-"""Commands on runs that exist, in processes of their own, with their exit codes."""
+"""Commands on runs that exist, with their exit codes."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
+from statecache import _commands
 from statecache.study.checkout import find_root
 from statecache.study.runfolder import RunFolder
 
 ROOT = find_root(Path(__file__).parent)
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "statecache", "study", *words],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process, which takes a tenth of the time of one of its own."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["statecache", "study", *words])
+        capsys.readouterr()
+        return Done(_commands.run(), *capsys.readouterr())
+
+    return run
 
 
 def make_run(results: Path, name: str, slower: float = 1.0, cores: int = 2) -> RunFolder:
@@ -69,12 +82,28 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def compare(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return command("compare", *words, "--results", str(results))
+@pytest.fixture
+def compare(command: Command, results: Path) -> Command:
+    return lambda *words: command("compare", *words, "--results", str(results))
 
 
-def test_a_regression_is_exit_code_1_and_a_table(results: Path) -> None:
-    done = compare(results, "before", "slower")
+def test_in_a_process_of_its_own(results: Path) -> None:
+    words = ["study", "compare", "before", "slower", "--results", str(results)]
+    done = subprocess.run(
+        [sys.executable, "-m", "statecache", *words],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "slower (B) against before (A)" in done.stdout
+
+
+def test_a_regression_is_exit_code_1_and_a_table(compare: Command) -> None:
+    done = compare("before", "slower")
     assert (done.returncode, done.stderr) == (1, "")
     assert "slower (B) against before (A)" in done.stdout
     lines = [line for line in done.stdout.splitlines() if "regression" in line]
@@ -82,24 +111,24 @@ def test_a_regression_is_exit_code_1_and_a_table(results: Path) -> None:
     assert "2 metrics compared: 2 worse by more than 5 %" in done.stdout
 
 
-def test_the_same_or_better_is_exit_code_0(results: Path) -> None:
-    done = compare(results, "before", "again")
+def test_the_same_or_better_is_exit_code_0(compare: Command) -> None:
+    done = compare("before", "again")
     assert (done.returncode, done.stderr) == (0, "")
     assert "0 worse by more than 5 %" in done.stdout
     assert "throughput_ops_s" not in done.stdout
-    assert "throughput_ops_s" in compare(results, "before", "again", "--all").stdout
-    done = compare(results, "slower", "before")
+    assert "throughput_ops_s" in compare("before", "again", "--all").stdout
+    done = compare("slower", "before")
     assert done.returncode == 0
     assert "2 better" in done.stdout
 
 
-def test_what_the_margin_tolerates_is_exit_code_0(results: Path) -> None:
-    done = compare(results, "before", "slower", "--margin", "40")
+def test_what_the_margin_tolerates_is_exit_code_0(compare: Command) -> None:
+    done = compare("before", "slower", "--margin", "40")
     assert done.returncode == 0
     assert "2 worse by less" in done.stdout
 
 
-def test_runs_are_found_by_their_folder_too(results: Path) -> None:
+def test_runs_are_found_by_their_folder_too(command: Command, results: Path) -> None:
     assert command("compare", str(results / "before"), str(results / "slower")).returncode == 1
 
 
@@ -115,29 +144,29 @@ def test_runs_are_found_by_their_folder_too(results: Path) -> None:
     ],
 )
 def test_a_mistake_is_exit_code_2_and_a_sentence(
-    results: Path, words: list[str], said: str
+    compare: Command, words: list[str], said: str
 ) -> None:
-    done = compare(results, *words)
+    done = compare(*words)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_run_is_no_regression(results: Path) -> None:
+def test_a_broken_run_is_no_regression(compare: Command, results: Path) -> None:
     (results / "slower" / "run.json").write_text("{")
-    done = compare(results, "before", "slower")
+    done = compare("before", "slower")
     assert done.returncode == 2
     assert "run.json cannot be read" in done.stderr
 
 
-def test_other_machines_are_compared_anyway_and_the_title_says_so(results: Path) -> None:
-    done = compare(results, "before", "elsewhere", "--anyway")
+def test_other_machines_are_compared_anyway_and_the_title_says_so(compare: Command) -> None:
+    done = compare("before", "elsewhere", "--anyway")
     assert done.returncode == 0
     title = done.stdout.splitlines()[0]
     assert "compared anyway, though they differ in machine's cores (2, 4)" in title
 
 
-def test_a_report_is_rendered_again(results: Path) -> None:
+def test_a_report_is_rendered_again(command: Command, results: Path) -> None:
     folder = RunFolder(results / "before")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# How fast?")])
     nbformat.write(notebook, folder.path / "latency.ipynb")
@@ -156,13 +185,13 @@ def test_a_report_is_rendered_again(results: Path) -> None:
     assert "As slow as ever." in (folder.path / "index.html").read_text()
 
 
-def test_no_run_to_report_is_exit_code_2(results: Path) -> None:
+def test_no_run_to_report_is_exit_code_2(command: Command, results: Path) -> None:
     done = command("report", "befre", "--results", str(results))
     assert done.returncode == 2
     assert "did you mean 'before'?" in done.stderr
 
 
-def test_a_run_that_is_being_worked_on_is_left_alone(results: Path) -> None:
+def test_a_run_that_is_being_worked_on_is_left_alone(command: Command, results: Path) -> None:
     with RunFolder(results / "before").locked():
         done = command("report", "before", "--results", str(results))
     assert done.returncode == 1
