@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from statecache.study.display import Picture
 from statecache.study.pages import tally
+from statecache.study.verdicts import LEVEL
 
 __all__ = ["kept", "verdicts_picture"]
 
@@ -71,7 +72,7 @@ def verdicts_picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
     promises = [kept(row) for row in rows]
     left, right = _reach(promises)
     height = ROW_HEIGHT * len(rows) + 0.75
-    figure, axes = plt.subplots(figsize=(5.8, height))
+    figure, axes = plt.subplots(figsize=(5.8, height), layout="constrained")
     for place, (row, promise) in enumerate(zip(rows, promises, strict=True)):
         _draw(axes, place, row, promise, (left, right))
     axes.set_xscale("log")
@@ -90,8 +91,8 @@ def verdicts_picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
         alt=_alt(rows, counted),
         caption=(
             f"{len(rows)} verdicts on documented figures, profile {', '.join(profiles)}: "
-            f"{counted}. Point and 99 % interval as multiples of what was promised (for times and sizes "
-            "promised over measured), grey: the documented band, line: exactly as promised."
+            f"{counted}. Point and {100 * LEVEL:.0f} % interval as multiples of what was promised "
+            "(for times and sizes promised over measured), grey: the documented band, line: exactly as promised."
         ),
         table=pd.DataFrame(
             {
