@@ -36,6 +36,7 @@ REPETITIONS: Final = ("block", "start")
 #: compared, nor is a column that fits none: a parameter, a label or a count.
 DIRECTIONS: Final[tuple[tuple[str, Better | None], ...]] = (
     ("late_*", None),  # the driver's, not the system's
+    ("*_max_us", None),  # one request's
     ("*throughput*", "higher"),
     ("*_ops_s", "higher"),
     ("*events_s", "higher"),
@@ -45,9 +46,13 @@ DIRECTIONS: Final[tuple[tuple[str, Better | None], ...]] = (
     ("*_us", "lower"),
     ("*_per_op", "lower"),
     ("*cpu_share", "lower"),
+    ("client_share", "lower"),
     ("statements", "lower"),
     ("redis_commands", "lower"),
 )
+
+#: Metric → column that says where it is void, since the driver was late.
+VOID: Final = {"request_p50_us": "p50_void", "request_p99_us": "p99_void"}
 
 #: What of the machine must be the same; its load may differ, and packages may be what is compared.
 MACHINE: Final = ("cpu", "cores", "memory_gib", "os")
@@ -181,9 +186,10 @@ def _measurements(folder: RunFolder) -> dict[str, pd.DataFrame]:
 
 
 def _cells(notebook: str, frame: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
-    """Return cell → metric → one value a repetition; one that is not above zero is left out.
+    """Return cell → metric → one value a repetition.
 
-    Rows of the same repetition are not independent, so their geometric mean stands for them.
+    Values that are void, or not above zero, are left out. Rows of the same repetition are not
+    independent, so their geometric mean stands for them.
     """
     keys = [name for name in KEYS if name in frame]
     repetition = next((name for name in REPETITIONS if name in frame), None)
@@ -200,6 +206,8 @@ def _cells(notebook: str, frame: pd.DataFrame) -> dict[str, dict[str, list[float
         found[cell] = {}
         for metric in metrics:
             known = group[(group[metric] > 0) & np.isfinite(group[metric])]
+            if VOID.get(metric) in known:
+                known = known[~known[VOID[metric]].astype(bool)]
             logs = np.log(known[metric].astype(float)).groupby(known[repetition]).mean()
             found[cell][metric] = [float(value) for value in np.exp(logs)]
     return found

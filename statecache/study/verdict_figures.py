@@ -92,7 +92,8 @@ def verdicts_picture(rows: Sequence[Mapping[str, Any]]) -> Picture:
         caption=(
             f"{len(rows)} verdicts on documented figures, profile {', '.join(profiles)}: "
             f"{counted}. Point and {100 * LEVEL:.0f} % interval as multiples of what was promised "
-            "(for times and sizes promised over measured), grey: the documented band, line: exactly as promised."
+            "(for times and sizes promised over measured), grey: the documented band, line: "
+            "exactly as promised."
         ),
         table=pd.DataFrame(
             {
@@ -176,7 +177,7 @@ def _reach(promises: Sequence[Kept]) -> tuple[float, float]:
     return max(left, WIDEST[0]), min(right, WIDEST[1])
 
 
-def _name(row: Mapping[str, Any], longest: int = 72) -> str:
+def _name(row: Mapping[str, Any], longest: int = 68) -> str:
     plain = row["profile"] == "loopback" or not row["measured"]
     name = row["claim"] if plain else f"{row['claim']} [{row['profile']}]"
     return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"

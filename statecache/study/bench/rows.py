@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from statecache.study.bench.timing import median
+from statecache.study.harness.timing import median
 from statecache.study.intervals import MIN_PAIRS, Interval, ratio_interval
 
 __all__ = [

@@ -166,6 +166,15 @@ def test_values_without_a_logarithm_are_left_out(tmp_path: Path) -> None:
     assert all("uncached" in line.cell for line in found.lines if line.metric == "load_p50_us")
 
 
+def test_what_is_void_is_left_out(tmp_path: Path) -> None:
+    before = frame(1).assign(request_p99_us=900.0, p99_void=lambda one: one["variant"] == "redis")
+    before["load_p99_us"] = 800.0
+    found = compared(tmp_path, before, before)
+    cells = {line.cell for line in found.lines if line.metric == "request_p99_us"}
+    assert cells == {"8 callers, uncached, loopback", "32 callers, uncached, loopback"}
+    assert sum(line.metric == "load_p99_us" for line in found.lines) == 4
+
+
 def test_a_frame_of_the_ttl_sweep_is_compared_too(tmp_path: Path) -> None:
     rows = [
         {"start": start, "attempt": 1, "variant": variant, "ttl_min": ttl, "hit_rate": rate}
@@ -235,6 +244,8 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
         *((name, "lower") for name in ("load_p999_us", "load_mean_us", "update_p50_us")),
         *((name, "lower") for name in ("statements_per_op", "backend_cpu_us_per_op")),
         *((name, "lower") for name in ("client_cpu_share", "cpu_share", "statements")),
+        *((name, "lower") for name in ("backend_us_per_op", "redis_us_per_op", "client_share")),
+        *((name, None) for name in ("load_max_us", "offered", "requests", "seconds")),
         *((name, None) for name in ("late_p99_us", "reads", "ttl_min", "live_ttl_ms", "block")),
         *((name, None) for name in ("hit_rate_planned", "hit_rate_executed")),
     ],

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from statecache.study.bench.timing import cycle, interleave, timed, timed_async
+from statecache.study.harness.timing import cycle, interleave, timed, timed_async
 
 
 def run(pairs: int, seed: int = 1) -> tuple[list[str], dict[str, list[int]], list[float]]:
