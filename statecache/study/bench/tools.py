@@ -25,10 +25,11 @@ from statecache import AsyncStateManager
 from statecache.study.bench.rows import Findings, Row, paired_row
 from statecache.study.bench.stage import Stage
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.loops import closed_loop
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import interleave, median
-from statecache.study.harness.workloads import Plan, trigger_ids
+from statecache.study.harness.workloads import Plan
 from statecache.study.servers import open_redis
 from statecache.study.traces import READ
 
