@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from statecache._acompat import AsyncConnectionPool
 from statecache._async.table import AsyncStateTable
-from statecache.access import Access, Observer
+from statecache.access import Access, Observer, wanted_by
 from statecache.codec import (
     check_trigger_id,
     check_trigger_ids,
@@ -39,7 +39,7 @@ class AsyncStateManager:
     ``pool`` is an open psycopg connection pool, in autocommit mode or not; it stays the caller's.
     ``config`` gives the schema and the limits; of what it says about the cache only the TTL
     counts here, for ``cleanup_expired``: give it the longest one that caching managers use.
-    ``observer`` is told of every load, update and delete that did not fail.
+    ``observer`` is told of every load, update and delete that did not fail, of the keys it wants.
     """
 
     _tells_a_cache = False
@@ -52,8 +52,7 @@ class AsyncStateManager:
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer
-        # An observer with a method ``wants`` is asked first: telling costs more than asking.
-        self._wants: Callable[[str], bool] = getattr(observer, "wants", _always)
+        self._wants = wanted_by(observer)
         self._config = config or CacheConfig()
         self._tally = Tally()
         self._table = AsyncStateTable(pool, self._config, self._tally)
@@ -80,9 +79,9 @@ class AsyncStateManager:
     async def load_state(self, trigger_id: str) -> Any:
         """Return the state as a fresh JSON value, or ``None`` where there is none."""
         check_trigger_id(trigger_id)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         state, found = await self._load(trigger_id)
-        if self._observer is not None:
+        if started is not None:
             self._tell("load", trigger_id, started, found)
         return state
 
@@ -94,7 +93,8 @@ class AsyncStateManager:
         states = {}
         for trigger_id in ids:
             states[trigger_id], known = await self._decode(trigger_id, found[trigger_id])
-            self._tell("load", trigger_id, started, known)
+            if self._wants(trigger_id):
+                self._tell("load", trigger_id, started, known)
         return states
 
     async def load_versioned(self, trigger_id: str) -> tuple[Any, int]:
@@ -118,12 +118,12 @@ class AsyncStateManager:
         """
         check_trigger_id(trigger_id)
         encoded = encode_state(state_data, self._config.max_state_bytes)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         if expected_version is not None:
             found = await self._replace(trigger_id, encoded, check_version(expected_version))
         else:
             found = await self._write(trigger_id, encoded)
-        if self._observer is not None:
+        if started is not None:
             self._tell("update", trigger_id, started, found)
 
     async def update_states(self, states: Mapping[str, Any]) -> None:
@@ -138,9 +138,9 @@ class AsyncStateManager:
     async def delete_state(self, trigger_id: str) -> None:
         """Remove the state; once this returns, that is committed. No state is no error."""
         check_trigger_id(trigger_id)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         found = await self._write(trigger_id, None)
-        if self._observer is not None:
+        if started is not None:
             self._tell("delete", trigger_id, started, found)
 
     async def delete_states(self, trigger_ids: Iterable[str]) -> None:
@@ -224,7 +224,8 @@ class AsyncStateManager:
         started = time.monotonic()
         outcomes = await self._pass_on(await self._commit(states))
         for trigger_id, found in outcomes.items():
-            self._tell(operation, trigger_id, started, found)
+            if self._wants(trigger_id):
+                self._tell(operation, trigger_id, started, found)
 
     async def _replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
         mark, moment = self._marks(), await self._begin()
@@ -243,7 +244,7 @@ class AsyncStateManager:
         return (await self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
 
     def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
-        if self._observer is not None and self._wants(trigger_id):
+        if self._observer is not None:
             outcome, armed, size = found.outcome, found.armed, len(found.payload or b"")
             ended = time.monotonic()
             self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))
@@ -316,10 +317,6 @@ def decoded(trigger_id: str, payload: bytes | None) -> Any:
             f"the state of {trigger_id!r} in PostgreSQL is beyond what can be read ({error}): "
             "write it anew."
         ) from None
-
-
-def _always(_trigger_id: str) -> bool:
-    return True
 
 
 def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> AsyncConnectionPool[Any]:

@@ -99,7 +99,7 @@ class CachedStateManager(StateManager):
             )
             if config.memory_items:
                 ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
-                self._memory = MemoryTier(config.memory_items, ttl_s)
+                self._memory = MemoryTier(config.memory_items, ttl_s, watched=self._wants)
                 self._listener = Listener(self._cache.link, self._cache.channel, self._memory)
                 weakref.finalize(self, self._listener.stop)
             # Nobody closes a manager that is simply forgotten.
@@ -173,7 +173,7 @@ class CachedStateManager(StateManager):
     def load_state(self, trigger_id: str) -> Any:
         """Return the state as a fresh JSON value, or ``None`` where there is none."""
         if self._goes_short and type(trigger_id) is str:  # what is not in there is checked later
-            payload = self._memory.get(trigger_id)  # type: ignore[union-attr]
+            payload = self._memory.get(trigger_id, unwatched=True)  # type: ignore[union-attr]
             if payload is not None:
                 try:
                     state = decode_state(payload)
@@ -191,8 +191,8 @@ class CachedStateManager(StateManager):
         if self._config.repair_poll_secs:
             self._repairer.start()
         if memory is not None:
-            # From now on: where nobody has to be told of a hit there is a shorter way.
-            self._goes_short = self._observer is None and not self._config.target_hit_rate
+            # From now on: where nobody has to hear of every load there is a shorter way.
+            self._goes_short = not self._config.target_hit_rate
             payload = memory.get(trigger_id)
             if payload is not None:
                 return self._decode(trigger_id, Found(payload, "memory"))
