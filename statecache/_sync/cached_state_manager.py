@@ -25,7 +25,7 @@ from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, DatabaseError
 from statecache.gathering import gathered_reads
 from statecache.lifetimes import Lifetimes
-from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
+from statecache.lookup import NOTHING, TROUBLE, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
 from statecache.redis_connections import Redis
 from statecache.repair import ANY_VERSION, Unrepaired
@@ -34,12 +34,9 @@ from statecache.verification import Verification
 
 __all__ = ["CachedStateManager"]
 
-#: Reasons of a miss that say that the cache is in trouble: it is not asked again right away.
-_TROUBLE = frozenset({"error", "bypassed"})
-
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
-_ANEW = _TROUBLE | {"unrepaired", "fenced"}
+_ANEW = TROUBLE | {"unrepaired", "fenced"}
 
 
 def _strictness(lookup: Lookup) -> tuple[bool, int]:
@@ -145,16 +142,12 @@ class CachedStateManager(StateManager):
                 self._unrepaired.add_all()
                 self._repairer.start()
 
-    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
-        """Put states into the cache: these, or those updated last. Returns how many it took."""
-        given = None if ids is None else check_trigger_ids(ids)
-        return 0 if self._cache is None else warm(self._table, self._cache, limit, given)
+    def _warm(self, limit: int, trigger_ids: list[str] | None) -> int:
+        if self._cache is None:
+            return 0
+        return warm(self._table, self._cache, limit, trigger_ids)
 
-    def verify(self, sample: int = 1_000) -> Verification:
-        """Compare ``sample`` cached states with PostgreSQL.
-
-        What differs is looked at twice, so that a write under way is not reported.
-        """
+    def _verify(self, sample: int) -> Verification:
         if self._cache is None:
             return Verification()
         return verify(self._table, self._cache, sample)
@@ -329,7 +322,7 @@ class CachedStateManager(StateManager):
         """Return what PostgreSQL holds, and what the cache made of it."""
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
-        sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
+        sound = [key for key in trigger_ids if misses[key].reason not in TROUBLE]
         spent_s = max(misses[key].spent_s for key in trigger_ids)
         moment = cache.moment(spent_s) if sound else None
         began = time.monotonic()

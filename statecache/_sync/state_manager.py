@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -19,8 +18,8 @@ from statecache.codec import (
     decode_state,
     encode_state,
 )
-from statecache.config import CacheConfig, check_database_url, url_from_env
-from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
+from statecache.config import CacheConfig, check_database_url, check_number, url_from_env
+from statecache.errors import DatabaseError, InvalidState, VersionConflict
 from statecache.gathering import gathered_reads, gathered_writes
 from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
@@ -32,6 +31,9 @@ __all__ = ["StateManager", "decoded", "own_pool"]
 PURGE_AFTER_S = 86_400.0
 
 MAX_RETENTION_DAYS = 36_500
+
+#: More than anybody keeps: the largest number of states that can be asked for.
+MAX_STATES = 1_000_000_000
 
 
 class StateManager:
@@ -152,12 +154,9 @@ class StateManager:
         """Delete states not updated for ``retention_days`` days, in batches.
 
         Safe while writers run: a row that is being written is left alone. Returns the number of
-        states deleted. Raises ``ConfigError`` for a negative retention.
+        states deleted. Raises ``ConfigError`` where ``retention_days`` is not 0 to 36,500.
         """
-        if not (math.isfinite(retention_days) and 0 <= retention_days <= MAX_RETENTION_DAYS):
-            raise ConfigError(
-                f"retention_days is {retention_days!r}: take 0 to {MAX_RETENTION_DAYS} days."
-            )
+        check_number("retention_days", retention_days, 0, MAX_RETENTION_DAYS)
         deleted, moment = 0, self._begin()
         for rows in self._table.expire(retention_days * 86_400):
             deleted += len(rows)
@@ -183,14 +182,22 @@ class StateManager:
     def invalidate_all(self) -> None:
         """Make every manager read all states from PostgreSQL next time."""
 
-    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:  # noqa: ARG002
-        """Put states into the cache: these, or those updated last. Returns how many it took."""
-        check_trigger_ids(ids or ())
-        return 0
+    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
+        """Put states into the cache: these, or those updated last. Returns how many it took.
 
-    def verify(self, sample: int = 1_000) -> Verification:  # noqa: ARG002
-        """Compare ``sample`` cached states with PostgreSQL."""
-        return Verification()
+        Raises ``ConfigError`` where ``limit`` is no number of states.
+        """
+        check_number("limit", limit, 0, MAX_STATES, whole=True)
+        return self._warm(limit, None if ids is None else check_trigger_ids(ids))
+
+    def verify(self, sample: int = 1_000) -> Verification:
+        """Compare ``sample`` cached states with PostgreSQL.
+
+        What differs is looked at twice, so that a write under way is not reported. Raises
+        ``ConfigError`` where ``sample`` is no number of states.
+        """
+        check_number("sample", sample, 0, MAX_STATES, whole=True)
+        return self._verify(sample)
 
     def close(self) -> None:
         """Close what the manager made itself; a pool that was passed in stays open."""
@@ -251,6 +258,12 @@ class StateManager:
             self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))
 
     # What a manager with a cache does in its own way.
+
+    def _warm(self, limit: int, trigger_ids: list[str] | None) -> int:  # noqa: ARG002
+        return 0
+
+    def _verify(self, sample: int) -> Verification:  # noqa: ARG002
+        return Verification()
 
     def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
         rows = self._table.read(trigger_ids)
