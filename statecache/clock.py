@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+
+from statecache.forking import new_lock
 
 __all__ = ["ServerClock"]
 
@@ -22,7 +23,7 @@ class ServerClock:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._known: tuple[float, float] | None = None  # (server ms, arrival)
 
     def observe(self, server_ms: float) -> None:

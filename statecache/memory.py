@@ -7,10 +7,11 @@ and clears it when messages may have been lost. Nothing here does I/O.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+
+from statecache.forking import in_each_child, new_lock
 
 __all__ = ["MemoryTier"]
 
@@ -38,7 +39,6 @@ class MemoryTier:
         self._ttl_s = ttl_s
         self._clock = clock
         self._watched = watched
-        self._lock = threading.Lock()
         #: trigger_id → (payload, version, when it expires, whether it is watched)
         self._states: OrderedDict[str, tuple[bytes, int, float, bool]] = OrderedDict()
         #: trigger_id → (number of the change, version), oldest first.
@@ -48,6 +48,8 @@ class MemoryTier:
         self._trusted_until = 0.0
         #: How many changes were heard of.
         self.changes = 0
+        self._lock = new_lock()
+        in_each_child(self.clear)  # nobody tells a forked child of changes yet
 
     def get(self, trigger_id: str, *, unwatched: bool = False) -> bytes | None:
         """Return the payload, or ``None`` where it has to be asked for.

@@ -16,7 +16,7 @@ from statecache._async.cache import AsyncStateCache
 from statecache._async.listener import AsyncListener
 from statecache._async.repairer import AsyncRepairer
 from statecache._async.single_flight import AsyncSingleFlight
-from statecache._async.state_manager import AsyncStateManager, decoded, own_pool
+from statecache._async.state_manager import AsyncStateManager, decoded, pool_maker
 from statecache._async.upkeep import verify, warm
 from statecache.access import Observer
 from statecache.codec import check_trigger_ids, decode_state
@@ -110,8 +110,9 @@ class AsyncCachedStateManager(AsyncStateManager):
         """
         config = CacheConfig.from_env(environ)
         client = _own_client(environ) if config.enabled else None
-        manager = cls(own_pool(config, environ), client, config=config)
-        manager._table.owns_pool = True
+        make_pool = pool_maker(config, environ)
+        manager = cls(make_pool(), client, config=config)
+        manager._table.own(make_pool)
         return manager
 
     def get_cache_stats(self) -> CacheStats:
@@ -416,7 +417,8 @@ class AsyncCachedStateManager(AsyncStateManager):
             self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
-        never_sent = error is not None and isinstance(error.__cause__, PoolTimeout)
+        cause = None if error is None else error.__cause__
+        never_sent = isinstance(error, ConfigError) or isinstance(cause, PoolTimeout)
         if self._cache is None or never_sent:
             return
         for trigger_id in trigger_ids:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
 
-__all__ = ["AsyncStateManager", "decoded", "own_pool"]
+__all__ = ["AsyncStateManager", "decoded", "pool_maker"]
 
 #: Deleted rows keep their version at least this long, so that re-creation is ordered behind them.
 PURGE_AFTER_S = 86_400.0
@@ -72,8 +73,9 @@ class AsyncStateManager:
         Raises ``ConfigError`` before anything connects.
         """
         config = CacheConfig.from_env(environ)
-        manager = cls(own_pool(config, environ), config=config)
-        manager._table.owns_pool = True
+        make_pool = pool_maker(config, environ)
+        manager = cls(make_pool(), config=config)
+        manager._table.own(make_pool)
         return manager
 
     # Every call raises DatabaseError where PostgreSQL does not answer, and InvalidTriggerId.
@@ -332,12 +334,15 @@ def decoded(trigger_id: str, payload: bytes | None) -> Any:
         ) from None
 
 
-def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> AsyncConnectionPool[Any]:
-    """Return an unopened pool for ``DATABASE_URL``; the message of an error keeps it secret."""
+def pool_maker(
+    config: CacheConfig, environ: Mapping[str, str] | None
+) -> Callable[[], AsyncConnectionPool[Any]]:
+    """Return what makes unopened pools for ``DATABASE_URL``; errors keep the address secret."""
     url = check_database_url(url_from_env("DATABASE_URL", environ), "DATABASE_URL")
-    return AsyncConnectionPool(
+    return partial(
+        AsyncConnectionPool,
         url,
-        kwargs={"autocommit": True, "connect_timeout": 5},
+        kwargs={"autocommit": True, "connect_timeout": 5, "client_encoding": "utf8"},
         min_size=1,
         max_size=config.pool_size,
         timeout=config.db_timeout_ms / 1000,

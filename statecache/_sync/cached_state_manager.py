@@ -17,7 +17,7 @@ from statecache._sync.cache import StateCache
 from statecache._sync.listener import Listener
 from statecache._sync.repairer import Repairer
 from statecache._sync.single_flight import SingleFlight
-from statecache._sync.state_manager import StateManager, decoded, own_pool
+from statecache._sync.state_manager import StateManager, decoded, pool_maker
 from statecache._sync.upkeep import verify, warm
 from statecache.access import Observer
 from statecache.codec import check_trigger_ids, decode_state
@@ -111,8 +111,9 @@ class CachedStateManager(StateManager):
         """
         config = CacheConfig.from_env(environ)
         client = _own_client(environ) if config.enabled else None
-        manager = cls(own_pool(config, environ), client, config=config)
-        manager._table.owns_pool = True
+        make_pool = pool_maker(config, environ)
+        manager = cls(make_pool(), client, config=config)
+        manager._table.own(make_pool)
         return manager
 
     def get_cache_stats(self) -> CacheStats:
@@ -415,7 +416,8 @@ class CachedStateManager(StateManager):
             self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
-        never_sent = error is not None and isinstance(error.__cause__, PoolTimeout)
+        cause = None if error is None else error.__cause__
+        never_sent = isinstance(error, ConfigError) or isinstance(cause, PoolTimeout)
         if self._cache is None or never_sent:
             return
         for trigger_id in trigger_ids:

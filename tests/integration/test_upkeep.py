@@ -148,9 +148,9 @@ def test_bad_ids_are_refused(manager: Any, bad: Any) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 1.5, "x", None, True])
 def test_what_is_no_number_of_states_is_refused(manager: Any, bad: Any) -> None:
-    with pytest.raises(ConfigError, match="limit is .*: take a whole number from 0 to "):
+    with pytest.raises(ConfigError, match=r"limit is .*: take a whole number from 0 to "):
         manager.warm(limit=bad)
-    with pytest.raises(ConfigError, match="sample is .*: take a whole number from 0 to "):
+    with pytest.raises(ConfigError, match=r"sample is .*: take a whole number from 0 to "):
         manager.verify(sample=bad)
     stats = manager.get_cache_stats()
     assert (stats.cache_commands, stats.db_reads) == ({}, 0)
