@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from statecache.forking import in_each_process
+from statecache.forking import in_each_child, in_each_process, leave_to_parent
 
 __all__ = [
     "AsyncBackground",
@@ -139,6 +139,11 @@ class AsyncBackground:
         self._run = run
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        in_each_child(self._begin)
+
+    def _begin(self) -> None:
+        leave_to_parent(self._task)
+        self._task = None
 
     def start(self) -> None:
         """Run the function, unless it runs already in this loop or this was closed."""

@@ -46,12 +46,13 @@ def in_each_process(begin: Callable[[], None]) -> None:
     begin()
 
 
-def leave_to_parent(connections: object) -> None:
-    """Never close connections that a child was forked with: they are still in use.
+def leave_to_parent(left: object) -> None:
+    """Keep, in a child, connections and tasks that it was forked with: they are still in use.
 
-    Where an event loop serves them, closing would also take them from the parent's loop.
+    To close a connection that an event loop serves would take it from the parent's loop, too, and
+    a task that is dropped closes its own.
     """
-    _parents.append(connections)
+    _parents.append(left)
 
 
 def _begin_anew() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from statecache._sync.single_flight import SingleFlight
 from statecache.breaker import Breaker
 from statecache.clock import ServerClock
 from statecache.durations import Durations
+from statecache.gathering import READ_LANES, async_gathered_reads, async_gathered_writes
 from statecache.lifetimes import Lifetimes
 from statecache.memory import MemoryTier
 from statecache.repair import Unrepaired
@@ -97,6 +99,40 @@ def test_a_call_that_a_parent_s_thread_leads_is_not_waited_for() -> None:
     )
     goes_on.set()
     leader.join(30)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_batch_that_a_parent_s_loop_runs_holds_up_nobody_in_the_child(writes: bool) -> None:
+    begun, goes_on, parent = threading.Semaphore(0), threading.Event(), os.getpid()
+    batches = 1 if writes else READ_LANES  # as many as there may be at a time
+
+    async def run(keys: Iterable[str]) -> dict[str, int]:
+        if os.getpid() == parent:
+            begun.release()
+            await asyncio.to_thread(goes_on.wait, 30)
+        return dict.fromkeys(keys, os.getpid())
+
+    async def pass_on(outcomes: dict[str, int]) -> dict[str, int]:
+        return outcomes
+
+    reads = async_gathered_reads(run)
+    written = async_gathered_writes(run, pass_on, Tally(), halves=False)
+
+    async def call() -> int:
+        waiting = []
+        for _ in range(batches):
+            waiting.append(written.call("t", b"1") if writes else reads.call("t"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return (await asyncio.gather(*waiting))[0]
+
+    busy = threading.Thread(target=lambda: asyncio.run(call()))
+    busy.start()
+    for _ in range(batches):
+        assert begun.acquire(timeout=30)
+    assert in_a_child(lambda: asyncio.run(call()) == os.getpid())
+    goes_on.set()
+    busy.join(30)
 
 
 def test_what_the_parent_was_told_of_is_not_trusted_in_the_child() -> None:
