@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from statecache.forking import new_lock
-
 __all__ = ["ServerClock"]
 
 #: Two clocks drift apart by less than a millisecond in this time (100 ppm).
@@ -23,13 +21,11 @@ class ServerClock:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = new_lock()
         self._known: tuple[float, float] | None = None  # (server ms, arrival)
 
     def observe(self, server_ms: float) -> None:
         """Take the time that a reply which has just arrived carries, in ms since the epoch."""
-        with self._lock:
-            self._known = (server_ms, self._clock())
+        self._known = (server_ms, self._clock())
 
     @property
     def is_known(self) -> bool:

@@ -16,7 +16,6 @@ from statecache import forking
 from statecache._acompat import Background, Slots
 from statecache._sync.single_flight import SingleFlight
 from statecache.breaker import Breaker
-from statecache.clock import ServerClock
 from statecache.durations import Durations
 from statecache.gathering import READ_LANES, async_gathered_reads, async_gathered_writes
 from statecache.lifetimes import Lifetimes
@@ -48,7 +47,6 @@ LOCKED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "Ticks": (lambda: Tally().memory_hits, lambda ticks: ticks.value() == 0),
     "Durations": (Durations, lambda durations: is_done(durations.note(1.0))),
     "Breaker": (lambda: Breaker(1, 1_000), lambda breaker: breaker.failed()),
-    "ServerClock": (ServerClock, lambda clock: is_done(clock.observe(1.0))),
     "Lifetimes": (
         lambda: Lifetimes(1_000, target_hit_rate=0.5),
         lambda lifetimes: is_done(lifetimes.note_read("t")),
