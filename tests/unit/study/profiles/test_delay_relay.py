@@ -170,12 +170,14 @@ def test_a_reader_that_does_not_read_holds_its_writer_up(
     relay: DelayRelay, listener: socket.socket
 ) -> None:
     client, server = connect_both(relay, listener)
+    relay.add(0.1)  # so that many pieces are under way when the first is not taken
     server.settimeout(1.0)
+    piece = random.Random(1).randbytes(100_003)
     sent = 0
     with pytest.raises(TimeoutError):
-        while sent < 1 << 27:
-            sent += server.send(bytes(1 << 16))
-    assert read(client, sent) == bytes(sent), "and nothing of it is lost"
+        while sent < 1 << 28:
+            sent += server.send(piece[sent % len(piece) :])
+    assert read(client, sent) == (piece * (sent // len(piece) + 1))[:sent], "and nothing is lost"
     client.close()
     server.close()
 
@@ -212,7 +214,7 @@ def test_a_reset_is_passed_on(
 def test_a_server_that_refuses_is_a_reset(relay: DelayRelay, listener: socket.socket) -> None:
     relay.lead_to("127.0.0.1", listener.getsockname()[1])
     listener.close()
-    with connect(relay) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), connect(relay) as client:
         client.recv(1)
 
 
