@@ -20,7 +20,6 @@ import selectors
 import signal
 import socket
 import struct
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -39,10 +38,9 @@ RESET: Final = None
 
 
 class Punctuality:
-    """How long before a moment to wake up: as late as the kernel mostly is, the rest is awaited.
+    """How long before a moment to wake up: a quantile of how late the kernel woke us before.
 
-    The lead follows a quantile of how late waits ended: a step up for each that was later, a
-    smaller one down for each that was not. One outlier moves it no further than any other.
+    It takes a step up after each wait that ended later, a smaller one down after each other.
     """
 
     QUANTILE = 0.75
@@ -133,7 +131,6 @@ class Relay:
             ends = End(self, client), End(self, server)
             ends[0].peer, ends[1].peer = ends[1], ends[0]
             ends[1].connect(address)
-            ends[0].watch()
 
     def _obey(self) -> None:
         data = os.read(STDIN, 4096)
@@ -294,12 +291,11 @@ def _prepare() -> None:
     """Leave the end to the pipe, be woken without slack, and have room for many connections."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":  # by default the kernel may wake us 50 µs late
-        with suppress(OSError):
-            Path("/proc/self/timerslack_ns").write_text("1")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError):  # Linux only, where the kernel may else wake us 50 µs late
+        Path("/proc/self/timerslack_ns").write_text("1")
 
 
 if __name__ == "__main__":
