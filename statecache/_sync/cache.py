@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import islice
@@ -292,8 +291,8 @@ class StateCache:
                 continue
             codes = reply[2:]
             outcomes |= zip(names, map(_OUTCOMES.__getitem__, codes), strict=True)
-            for code, count in Counter(codes).items():
-                self._tally.add(f"{operation}:{_OUTCOMES[code].name}", count)
+            for code in set(codes):
+                self._tally.add(f"{operation}:{_OUTCOMES[code].name}", codes.count(code))
         return outcomes
 
     def _run(
