@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from statecache import AsyncStateManager
-from statecache.study.bench.audit import Audit, open_audit
-from statecache.study.bench.ledger import Held
-from statecache.study.bench.load import all_of
 from statecache.study.bench.mixes import FACTORIAL, Mechanisms, best_pool_size
-from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row, variant_line
-from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import Round, interleave
+from statecache.study.bench.stage import Stage
 from statecache.study.engine import TriggerEngine
 from statecache.study.errors import StudyError
+from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.ledger import Held
+from statecache.study.harness.loops import all_of
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.timing import Round, interleave
+from statecache.study.harness.workloads import trigger_ids
 
 __all__ = ["check_events", "measure_engine"]
 

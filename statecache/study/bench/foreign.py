@@ -14,9 +14,9 @@ import redis
 from psycopg_pool import ConnectionPool
 
 from statecache import CacheConfig, CachedStateManager, StateManager
-from statecache.study.bench.ledger import Write
 from statecache.study.bench.neighbour import running_neighbour
-from statecache.study.bench.stage import document
+from statecache.study.harness.ledger import Write
+from statecache.study.harness.workloads import document
 from statecache.study.servers import Servers
 
 __all__ = ["FIRST_NUMBER", "Foreign", "running_foreign", "writing_meanwhile"]

@@ -9,12 +9,13 @@ import cachetools
 import orjson
 
 from statecache import CacheStats
-from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row, paired_row
-from statecache.study.bench.stage import Stage, document, trigger_ids
-from statecache.study.bench.timing import TimedRound, cycle, interleave, timed, timed_async
+from statecache.study.bench.stage import Stage
 from statecache.study.bench.yardsticks import cashews_client_side
 from statecache.study.errors import StudyError
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.timing import TimedRound, cycle, interleave, timed, timed_async
+from statecache.study.harness.workloads import document, trigger_ids
 
 __all__ = ["measure_hits", "measure_local_hits"]
 

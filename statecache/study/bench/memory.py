@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import orjson
 import redis
 
-from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row
-from statecache.study.bench.stage import Stage, document, trigger_ids
+from statecache.study.bench.stage import Stage
 from statecache.study.errors import StudyError
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.workloads import document, trigger_ids
 from statecache.study.intervals import Interval
 
 __all__ = ["kilobyte_document", "measure_memory"]

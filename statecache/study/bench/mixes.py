@@ -11,11 +11,7 @@ from functools import partial
 from typing import Any
 
 from statecache import AsyncStateManager
-from statecache.study.bench.audit import Audit, open_audit
-from statecache.study.bench.cells import Cell, Subject, measure_cell
-from statecache.study.bench.foreign import Foreign, running_foreign
-from statecache.study.bench.load import Plan, Spread, make_plan, popular_ids, run_mix
-from statecache.study.bench.opening import Opening
+from statecache.study.bench.foreign import Foreign, running_foreign, writing_meanwhile
 from statecache.study.bench.rows import (
     AT_LEAST,
     AT_MOST,
@@ -25,8 +21,20 @@ from statecache.study.bench.rows import (
     paired_row,
     variant_line,
 )
-from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import Round, interleave, median
+from statecache.study.bench.stage import Stage
+from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.cells import Cell, Closed, Subject, measure_cell
+from statecache.study.harness.loops import closed_loop
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.timing import Round, interleave, median
+from statecache.study.harness.workloads import (
+    Plan,
+    Popularity,
+    Workload,
+    make_plan,
+    popular_ids,
+    trigger_ids,
+)
 from statecache.study.workspace import Workspace
 
 __all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]
@@ -34,7 +42,7 @@ __all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]
 WRITE_SHARE = 0.2
 #: Ids that the second process writes to, from the most popular to rare ones.
 FOREIGN_IDS = 32
-SPREADS: tuple[Spread, ...] = ("zipf", "uniform")
+SPREADS: tuple[Popularity, ...] = ("zipf", "uniform")
 #: Callers → throughput that is wanted, as a multiple of the manager without a cache.
 WANTED = {32: 7.0, 100: 10.0, 256: 13.0}
 #: Callers at which PostgreSQL's statements and CPU time are judged.
@@ -75,6 +83,11 @@ FACTORIAL = tuple(
 NONE, ALL = Mechanisms(), Mechanisms(gather=True, redis=True, memory=True)
 
 
+def mix_of(spread: Popularity, keys: int) -> Workload:
+    """Return 80 % reads and 20 % writes."""
+    return Workload(keys=keys, popularity=spread, read_share=1 - WRITE_SHARE)
+
+
 async def measure_mixes(stage: Stage) -> Findings:
     """Measure the factorial of mechanisms for every number of callers and spread of keys."""
     rows: list[Row] = []
@@ -85,7 +98,7 @@ async def measure_mixes(stage: Stage) -> Findings:
         workspace = stack.enter_context(
             stage.workspace([variant.name for variant in FACTORIAL], ids)
         )
-        plans = {spread: make_plan(ids, spread, WRITE_SHARE, stage.seed) for spread in SPREADS}
+        plans = {spread: make_plan(mix_of(spread, len(ids)), stage.seed) for spread in SPREADS}
         foreign = stack.enter_context(
             running_foreign(
                 stage.servers,
@@ -154,7 +167,7 @@ def _mix_of(plan: Plan, callers: int) -> Callable[[AsyncStateManager, float], Aw
     numbers = itertools.count(1 << 50)
 
     async def work(manager: AsyncStateManager, seconds: float) -> float:
-        run = await run_mix(
+        run = await closed_loop(
             manager, plan, callers=callers, seconds=seconds, numbers=numbers, offset=0
         )
         return run.throughput
@@ -184,13 +197,14 @@ def _round(
     stage: Stage, subject: Subject, plan: Plan, callers: int, beside: tuple[Audit, Foreign]
 ) -> Round[Cell]:
     audit, foreign = beside
+    drive = Closed(callers, stage.effort.run_s)
     return lambda: measure_cell(
-        audit, subject, plan, callers=callers, seconds=stage.effort.run_s, foreign=foreign
+        audit, subject, plan, drive, foreign=writing_meanwhile(foreign, subject.variant)
     )
 
 
 def _rows(
-    cells: Mapping[str, Sequence[Cell]], spread: Spread, callers: int, size: int
+    cells: Mapping[str, Sequence[Cell]], spread: Popularity, callers: int, size: int
 ) -> list[Row]:
     baseline = f"AsyncStateManager, {size} connections (its best)"
     where = f"80/20, {spread}, {callers} callers"
@@ -225,18 +239,18 @@ def _rows(
         row(
             "throughput",
             "throughput of all mechanisms",
-            "throughput",
+            "throughput_ops_s",
             Goal(AT_LEAST, wanted) if wanted else None,
             **rate,
         ),
-        row("p99", "p99 of all", "p99_s", Goal(AT_MOST, 1.0), scale=1e3, unit="ms"),
+        row("p99", "p99 of all", "request_p99_us", Goal(AT_MOST, 1.0), scale=1e-3, unit="ms"),
     ]
     if callers == COUNTED_AT:
         counted = (
             ("statements", "PostgreSQL statements an operation", 0.1, 1.0, ""),
-            ("backend_cpu", "backend CPU an operation", 0.3, 1e6, "µs"),
+            ("backend_cpu", "backend CPU an operation", 0.3, 1.0, "µs"),
         )
-        figures = ("statements_per_op", "backend_s_per_op")
+        figures = ("statements_per_op", "backend_us_per_op")
         rows += [
             row(name, what, figure, Goal(AT_MOST, most), scale=scale, unit=unit)
             for (name, what, most, scale, unit), figure in zip(counted, figures, strict=True)
@@ -252,12 +266,14 @@ def _rows(
         ("memory_gathering", "what the in-process tier adds", (ALL, gather_redis)),
         ("noise", "noise: the baseline against itself", (NOISE, NONE)),
     )
-    return rows + [row(name, what, "throughput", None, pair, **rate) for name, what, pair in shares]
+    return rows + [
+        row(name, what, "throughput_ops_s", None, pair, **rate) for name, what, pair in shares
+    ]
 
 
 def _table(cells: Mapping[str, Sequence[Cell]]) -> list[dict[str, Any]]:
     """Return a line a variant: medians, and the throughput as a multiple of the baseline's."""
-    baseline = [cell.throughput for cell in cells[NONE.name]]
+    baseline = [cell.throughput_ops_s for cell in cells[NONE.name]]
     table = []
     for name, own in cells.items():
 
@@ -266,12 +282,12 @@ def _table(cells: Mapping[str, Sequence[Cell]]) -> list[dict[str, Any]]:
 
         table.append(
             {
-                **variant_line(name, [cell.throughput for cell in own], baseline, "ops/s"),
-                "p50 ms": middle("p50_s", 1e3),
-                "p99 ms": middle("p99_s", 1e3),
+                **variant_line(name, [cell.throughput_ops_s for cell in own], baseline, "ops/s"),
+                "p50 ms": middle("request_p50_us", 1e-3),
+                "p99 ms": middle("request_p99_us", 1e-3),
                 "statements/op": middle("statements_per_op"),
-                "backend µs/op": middle("backend_s_per_op", 1e6),
-                "client µs/op": middle("client_s_per_op", 1e6),
+                "backend µs/op": middle("backend_us_per_op"),
+                "client µs/op": middle("client_us_per_op"),
                 "absorbed": middle("absorbed_share"),
             }
         )

@@ -9,14 +9,14 @@ from typing import Any
 
 from statecache import init_db
 from statecache.recorder import AccessRecorder
-from statecache.study.bench.audit import Audit, open_audit
-from statecache.study.bench.cells import Subject, measure_cell
-from statecache.study.bench.load import make_plan
 from statecache.study.bench.mixes import ALL, WRITE_SHARE
-from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, paired_row
-from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import Round, interleave
+from statecache.study.bench.stage import Stage
+from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.cells import Closed, Subject, measure_cell
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.timing import Round, interleave
+from statecache.study.harness.workloads import Workload, make_plan, trigger_ids
 from statecache.study.workspace import Workspace
 
 __all__ = ["measure_options"]
@@ -121,11 +121,13 @@ async def _open(
 
 def _round(stage: Stage, audit: Audit, subject: Subject, load: _Load) -> Round[float]:
     # Uniform keys: a share of the keys is the same share of the accesses.
-    plan = make_plan(IDS, "uniform", load.write_share, stage.seed)
+    plan = make_plan(
+        Workload(keys=len(IDS), popularity="uniform", read_share=1 - load.write_share), stage.seed
+    )
 
     async def measure() -> float:
         seconds = stage.effort.option_run_s
-        cell = await measure_cell(audit, subject, plan, callers=load.callers, seconds=seconds)
-        return cell.throughput
+        cell = await measure_cell(audit, subject, plan, Closed(load.callers, seconds))
+        return cell.throughput_ops_s
 
     return measure

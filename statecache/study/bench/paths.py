@@ -9,10 +9,8 @@ import redis
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from statecache.study.bench.opening import Opening
 from statecache.study.bench.rows import AT_LEAST, AT_MOST, Findings, Goal, Row, paired_row
-from statecache.study.bench.stage import Stage, trigger_ids
-from statecache.study.bench.timing import TimedRound, cycle, interleave, timed, timed_async
+from statecache.study.bench.stage import Stage
 from statecache.study.bench.yardsticks import (
     AsyncLoader,
     Loader,
@@ -21,6 +19,9 @@ from statecache.study.bench.yardsticks import (
     cashews_through,
     dogpile_through,
 )
+from statecache.study.harness.opening import Opening
+from statecache.study.harness.timing import TimedRound, cycle, interleave, timed, timed_async
+from statecache.study.harness.workloads import trigger_ids
 
 __all__ = ["measure_paths", "measure_reads"]
 

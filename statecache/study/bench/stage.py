@@ -8,25 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-import psycopg
-from psycopg import sql
-
-from statecache import CacheConfig, init_db
+from statecache import CacheConfig
+from statecache.study.harness.tables import load_table
+from statecache.study.harness.workloads import trigger_ids
 from statecache.study.servers import Servers
 from statecache.study.workspace import Workspace, open_workspace
 
-__all__ = ["FULL", "QUICK", "Effort", "Stage", "document", "load_table", "trigger_ids"]
-
-#: What every document holds besides its number; about 190 bytes of JSON in all.
-_TEMPLATE: dict[str, Any] = {
-    "route": "JFK-LAX",
-    "ema": 21.375,
-    "fired": 3,
-    "window": [12.0, -3.5, 47.25, 0.0, 8.125],
-    "limits": {"threshold_min": 20.0, "weight": 0.2},
-    "last_event": "2013-02-04T17:25:00Z",
-}
+__all__ = ["FULL", "QUICK", "Effort", "Stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,27 +119,3 @@ class Stage:
             "timeout_ms": 2_000,
         }
         return CacheConfig(**settings | changes)
-
-
-def trigger_ids(count: int) -> list[str]:
-    """Return ids of triggers as an application would name them."""
-    return [f"trigger_{number:06d}" for number in range(count)]
-
-
-def document(number: int) -> dict[str, Any]:
-    """Return a state that differs from every other number's."""
-    return {**_TEMPLATE, "count": number}
-
-
-def load_table(servers: Servers, schema: str, ids: Sequence[str]) -> None:
-    """Make the table with a state for every id; its ``count`` is 0."""
-    init_db(servers.database_url, schema=schema)
-    table = sql.Identifier(schema, "trigger_state")
-    fill = sql.SQL(
-        "INSERT INTO {} (trigger_id, state_data) SELECT id, %s::jsonb FROM unnest(%s::text[]) id"
-    )
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        # A vacuum in the middle of a round would be one variant's bad luck.
-        connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = false)").format(table))
-        connection.execute(fill.format(table), [orjson.dumps(document(0)).decode(), list(ids)])
-        connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from statecache.study.bench.engine_rate import check_events
-from statecache.study.bench.ledger import Held
 from statecache.study.errors import StudyError
+from statecache.study.harness.ledger import Held
 
 BEFORE = {"a": Held(10, 100), "b": Held(20, 200)}
 

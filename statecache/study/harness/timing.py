@@ -1,4 +1,4 @@
-"""Interleaved repetitions and the intervals of their ratios.
+"""Interleaved repetitions, to be compared in pairs.
 
 A machine that is busy for a second is busy for whoever runs in that second. So variants take
 turns in rounds of milliseconds, in random order, and only rounds of the same turn are compared.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import random
 import statistics
 import time
@@ -16,15 +15,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
-from statecache.study.intervals import Interval, mean_interval
-
 __all__ = [
     "Round",
     "TimedRound",
     "cycle",
     "interleave",
     "median",
-    "ratio",
     "timed",
     "timed_async",
 ]
@@ -78,12 +74,6 @@ def _own_objects_left_alone() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Return the ratio of paired measurements: their geometric mean, with its t interval."""
-    logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
-    return Interval(*(math.exp(part) for part in mean_interval(logs)))
 
 
 def median(values: Sequence[float]) -> float:

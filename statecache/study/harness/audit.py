@@ -1,4 +1,4 @@
-"""What the servers say of a benchmark: rows, statements, CPU time; over one connection to each."""
+"""What the servers say of a measurement, over one connection to each: rows, statements, CPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import redis
 from psycopg import sql
 
-from statecache.study.bench.ledger import Held
-from statecache.study.bench.opening import APPLICATION
 from statecache.study.counting import ServerCounts, count_over
+from statecache.study.harness.ledger import DELETED, Held
+from statecache.study.harness.opening import APPLICATION
 from statecache.study.servers import Database, Servers, open_database, open_redis
 
 __all__ = ["Audit", "open_audit"]
@@ -30,9 +31,10 @@ class Audit:
         """Return what every row holds."""
         # With an alias, so that the servers' counters know whose statement this is.
         query = sql.SQL(
-            "SELECT trigger_id, (state_data->>'count')::bigint, version FROM {}.trigger_state AS {}"
+            "SELECT trigger_id, coalesce((state_data->>'count')::bigint, %s), version "
+            "FROM {}.trigger_state AS {}"
         ).format(sql.Identifier(schema), sql.Identifier(schema))
-        rows = self._database.execute(query).fetchall()
+        rows = self._database.execute(query, [DELETED]).fetchall()
         return {trigger_id: Held(number, version) for trigger_id, number, version in rows}
 
     def counts(self, schema: str) -> ServerCounts:
@@ -40,7 +42,7 @@ class Audit:
         return count_over(self._database, self._cache, [schema])
 
     def backend_cpu_s(self) -> float | None:
-        """Return the CPU seconds so far of the backends that serve the benchmark's pools.
+        """Return the CPU seconds so far of the backends that serve the pools.
 
         ``None`` where they run on another machine, or are hidden from this user.
         """
@@ -53,6 +55,39 @@ class Audit:
             return sum(_cpu_s(int(pid)) for (pid,) in rows)
         except (OSError, psutil.Error):
             return None
+
+    def cache_cpu_s(self) -> float | None:
+        """Return the CPU seconds so far of Redis; ``None`` where it runs on another machine."""
+        if not self._is_local:
+            return None
+        cpu = self._cache.info("cpu")
+        return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+
+    def checkpoint(self) -> bool:
+        """Write all dirty pages out; return whether this user may ask for that."""
+        try:
+            self._database.execute("CHECKPOINT")
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        return True
+
+    def evict(self, schema: str) -> bool:
+        """Empty PostgreSQL's own buffers of a schema's tables; return whether it could.
+
+        What the operating system caches stays: a read comes from memory still, but not from the
+        server's own.
+        """
+        try:
+            self._database.execute("CREATE EXTENSION IF NOT EXISTS pg_buffercache")
+            self._database.execute(
+                "SELECT pg_buffercache_evict_relation(c.oid) FROM pg_class c "
+                "JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname = %s AND c.relkind IN ('r', 'i')",
+                [schema],
+            )
+        except psycopg.Error:
+            return False
+        return True
 
     def tidy(self, schema: str) -> None:
         """Remove dead rows, so that no run pays for the one before it."""

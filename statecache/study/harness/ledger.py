@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from statecache.study.errors import StudyError
 
-__all__ = ["Held", "Write", "check_rows"]
+__all__ = ["DELETED", "Held", "Write", "check_rows"]
+
+#: What a delete writes, and what a deleted row holds, in place of a number.
+DELETED: Final = -1
 
 
 class Write(NamedTuple):
-    """An acknowledged write; no other write of the benchmark has its number.
+    """An acknowledged write; no other update of the measurement has its number.
 
     Times are seconds of the system's monotonic clock, which all processes share.
     """

@@ -1,10 +1,12 @@
-"""Pools, clients and managers of a benchmark, closed together at its end."""
+"""Pools, clients and managers of a measurement, closed together at its end."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import redis
 import redis.asyncio
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -20,37 +22,72 @@ from statecache import (
 from statecache.study.errors import StudyError
 from statecache.study.servers import Servers
 
-__all__ = ["APPLICATION", "Opening"]
+__all__ = ["APPLICATION", "Opening", "PoolOptions"]
 
 #: How PostgreSQL knows the connections whose CPU time is counted.
 APPLICATION = "statecache bench"
 
 
-class Opening(AsyncExitStack):
-    """Opens what a benchmark needs; at the end everything is closed.
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """What all connections of a pool have in common."""
 
-    A measurement during which a cache failed is worth nothing: ``check`` refuses it.
+    synchronous_commit: bool = True
+
+    def statement(self) -> str:
+        """Return what sets a connection up: compiling a statement of microseconds only delays."""
+        commit = "on" if self.synchronous_commit else "off"
+        # One statement, of parameters that are our own words.
+        settings = {"jit": "off", "synchronous_commit": commit}
+        calls = (f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+        return f"SELECT {', '.join(calls)}"
+
+
+DEFAULT = PoolOptions()
+
+
+class Opening(AsyncExitStack):
+    """Opens what a measurement needs; at the end everything is closed.
+
+    Pools are shared by those who ask for the same size and options. A measurement during which a
+    cache failed is worth nothing: ``check`` refuses it.
     """
 
     def __init__(self, servers: Servers) -> None:
         super().__init__()
         self._servers = servers
         self._managers: list[StateManager | AsyncStateManager] = []
+        self._pools: dict[tuple[int, PoolOptions], ConnectionPool[Any]] = {}
+        self._async_pools: dict[tuple[int, PoolOptions], AsyncConnectionPool[Any]] = {}
 
-    def pool(self, size: int) -> ConnectionPool[Any]:
+    def pool(self, size: int, options: PoolOptions = DEFAULT) -> ConnectionPool[Any]:
         """Return a pool of ``size`` open connections in autocommit mode."""
-        pool: ConnectionPool[Any] = ConnectionPool(
-            self._servers.database_url, open=False, **_pool_options(size)
-        )
-        self.enter_context(pool).wait()
+        pool = self._pools.get((size, options))
+        if pool is None:
+
+            def configure(connection: psycopg.Connection[Any]) -> None:
+                connection.execute(options.statement().encode())
+
+            pool = self._pools[size, options] = ConnectionPool(
+                self._servers.database_url, open=False, configure=configure, **_pool_options(size)
+            )
+            self.enter_context(pool).wait()
         return pool
 
-    async def async_pool(self, size: int) -> AsyncConnectionPool[Any]:
+    async def async_pool(
+        self, size: int, options: PoolOptions = DEFAULT
+    ) -> AsyncConnectionPool[Any]:
         """Return the same for coroutines."""
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            self._servers.database_url, open=False, **_pool_options(size)
-        )
-        await (await self.enter_async_context(pool)).wait()
+        pool = self._async_pools.get((size, options))
+        if pool is None:
+
+            async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+                await connection.execute(options.statement().encode())
+
+            pool = self._async_pools[size, options] = AsyncConnectionPool(
+                self._servers.database_url, open=False, configure=configure, **_pool_options(size)
+            )
+            await (await self.enter_async_context(pool)).wait()
         return pool
 
     def client(self) -> redis.Redis:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from statecache.study.bench.ledger import Held, Write, check_rows
 from statecache.study.errors import StudyError
+from statecache.study.harness.ledger import Held, Write, check_rows
 
 BEFORE = {"a": Held(0, 100), "b": Held(0, 500)}
 

@@ -1,0 +1,72 @@
+"""An event loop of its own for what is measured, beside the notebook's."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["run_aside"]
+
+T = TypeVar("T")
+
+
+def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``main()`` in a thread with an event loop of its own, and return what it returns.
+
+    A notebook's own loop serves its kernel as well. And the loop here waits with ``select``, whose
+    limits are microseconds: the usual ones round up to a millisecond, which an open loop would
+    measure as latency. Ctrl-C cancels ``main``, waits for its end, and is raised again.
+    """
+    runner = _Runner(main)
+    thread = threading.Thread(target=runner.run, name="statecache-aside", daemon=True)
+    thread.start()
+    try:
+        # Not a join: one that is interrupted takes the thread for ended.
+        runner.ended.wait()
+    except KeyboardInterrupt:
+        runner.cancel()
+        runner.ended.wait()
+        raise
+    result: T = runner.result()
+    return result
+
+
+class _Runner:
+    """Runs a coroutine in whichever thread calls ``run``."""
+
+    def __init__(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._main = main
+        self.ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=_precise_loop) as runner:
+                self._value = runner.run(self._noted())
+        except BaseException as error:  # raised again where somebody waits for it
+            self._error = error
+        finally:
+            self.ended.set()
+
+    async def _noted(self) -> Any:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        return await self._main()
+
+    def cancel(self) -> None:
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def _precise_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())

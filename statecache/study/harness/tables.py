@@ -1,0 +1,40 @@
+"""Tables with a state for every trigger, as after a year of service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import sql
+
+from statecache import init_db
+from statecache.study.harness.workloads import document
+from statecache.study.servers import Servers
+
+__all__ = ["load_table"]
+
+
+def load_table(
+    servers: Servers,
+    schema: str,
+    ids: Sequence[str],
+    *,
+    state: Mapping[str, Any] | None = None,
+    size: int = 0,
+) -> None:
+    """Make the table, and give every id this state: without one, a document of number 0.
+
+    Autovacuum is off: a vacuum in the middle of a measurement would be one variant's bad luck.
+    """
+    init_db(servers.database_url, schema=schema)
+    table = sql.Identifier(schema, "trigger_state")
+    fill = sql.SQL(
+        "INSERT INTO {} (trigger_id, state_data) SELECT id, %s::jsonb FROM unnest(%s::text[]) id"
+    )
+    encoded = orjson.dumps(document(0, size) if state is None else state).decode()
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = false)").format(table))
+        connection.execute(fill.format(table), [encoded, list(ids)])
+        connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))

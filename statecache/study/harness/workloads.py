@@ -1,0 +1,214 @@
+"""Workloads: which state is asked for, what is done to it, how large it is, and when.
+
+Everything is drawn beforehand from a seed: the same workload gives the same requests, to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from statecache.study.errors import StudyError
+from statecache.study.traces import DELETE, READ, WRITE, Trace
+
+__all__ = [
+    "Arrivals",
+    "Plan",
+    "Popularity",
+    "Workload",
+    "arrivals",
+    "document",
+    "make_plan",
+    "popular_ids",
+    "trace_arrivals",
+    "trace_plan",
+    "trigger_ids",
+]
+
+#: How often each key is used: by a power of its rank, all alike, or a few keys most of the time.
+Popularity = Literal["zipf", "uniform", "hot"]
+
+#: When requests start: independently of each other, or at equal distances.
+Arrivals = Literal["poisson", "constant"]
+
+#: Requests of a plan; callers begin at different places in it and go round.
+STEPS: Final = 1 << 17
+
+#: What every document holds besides its number; about 190 bytes of JSON in all.
+_TEMPLATE: Final[dict[str, Any]] = {
+    "route": "JFK-LAX",
+    "ema": 21.375,
+    "fired": 3,
+    "window": [12.0, -3.5, 47.25, 0.0, 8.125],
+    "limits": {"threshold_min": 20.0, "weight": 0.2},
+    "last_event": "2013-02-04T17:25:00Z",
+}
+_LARGEST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What is asked of a manager; shares are between 0 and 1.
+
+    Raises ``StudyError`` for a value out of range.
+    """
+
+    keys: int = 10_000
+    popularity: Popularity = "zipf"
+    #: Of the rank, where popularity is zipf.
+    zipf_exponent: float = 1.2
+    #: Where it is hot: this share of the keys gets that share of the requests.
+    hot_keys: float = 0.01
+    hot_share: float = 0.9
+    #: Shares of the requests; what is neither read nor delete is an update.
+    read_share: float = 0.8
+    delete_share: float = 0.0
+    #: Median of the documents' JSON in bytes, and the standard deviation of its natural logarithm:
+    #: 0 where all have the same size.
+    size_bytes: int = 190
+    size_sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = self.hot_keys, self.hot_share, self.read_share, self.delete_share
+        if not all(0 <= share <= 1 for share in shares) or self.read_share + self.delete_share > 1:
+            raise StudyError(
+                f"the shares of the workload are {shares}: take hot_keys, hot_share, read_share "
+                "and delete_share between 0 and 1, the last two at most 1 together."
+            )
+        if self.popularity not in ("zipf", "uniform", "hot"):
+            raise StudyError(f"the popularity is {self.popularity!r}: take zipf, uniform or hot.")
+        if self.keys < 1 or not 0 <= self.zipf_exponent < 100 or self.size_sigma < 0:
+            raise StudyError(
+                f"the workload has {self.keys} keys, exponent {self.zipf_exponent} and size_sigma "
+                f"{self.size_sigma}: take at least one key, an exponent from 0 to 100 and no "
+                "negative deviation."
+            )
+        if not 0 <= self.size_bytes <= _LARGEST_BYTES:
+            raise StudyError(
+                f"size_bytes is {self.size_bytes}: take 0 to {_LARGEST_BYTES}, a state's limit."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Requests, one after the other: the key, the operation (a code of ``traces``), the size."""
+
+    ids: list[str]
+    operations: bytes
+    #: Bytes of JSON that an update writes; ``None`` where all have the least size.
+    sizes: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def trigger_ids(count: int) -> list[str]:
+    """Return ids of triggers as an application would name them."""
+    return [f"trigger_{number:06d}" for number in range(count)]
+
+
+def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
+    """Draw a plan; which ids are popular has nothing to do with their order."""
+    draw = np.random.default_rng(seed)
+    ids = trigger_ids(workload.keys)
+    ranked = draw.permutation(workload.keys)
+    weights = _weights(workload)
+    places = ranked[draw.choice(workload.keys, size=steps, p=weights)]
+    dice = draw.random(steps)
+    deletes = dice >= 1 - workload.delete_share
+    operations = np.where(deletes, DELETE, np.where(dice < workload.read_share, READ, WRITE))
+    sizes = None
+    if workload.size_sigma or workload.size_bytes > _least_size():
+        drawn = workload.size_bytes * np.exp(workload.size_sigma * draw.standard_normal(steps))
+        sizes = np.minimum(drawn, _LARGEST_BYTES).astype(int).tolist()
+    return Plan(
+        [ids[place] for place in places.tolist()], operations.astype(np.uint8).tobytes(), sizes
+    )
+
+
+def trace_plan(trace: Trace) -> Plan:
+    """Return the requests of a recorded stream, in its order; its sizes, where it has any."""
+    names = trace.keys
+    ids = [str(code if names is None else names[code]) for code in trace.key.tolist()]
+    sizes = None if trace.size is None else np.minimum(trace.size, _LARGEST_BYTES).tolist()
+    return Plan(ids, trace.op.tobytes(), sizes)
+
+
+def arrivals(kind: Arrivals, rate_per_s: float, seconds: float, seed: int) -> NDArray[np.float64]:
+    """Return when requests start, in seconds from 0 up to ``seconds``, in order.
+
+    Raises ``StudyError`` where there is none.
+    """
+    if kind == "constant":
+        due = np.arange(0.0, seconds, 1 / rate_per_s)
+    else:
+        expected = rate_per_s * seconds
+        # Ten deviations more than are expected: the chance that it falls short is below 1e-20.
+        gaps = np.random.default_rng(seed).exponential(
+            1 / rate_per_s, size=int(expected + 10 * expected**0.5 + 20)
+        )
+        due = np.cumsum(gaps)
+        due = due[due < seconds]
+    if not len(due):
+        raise StudyError(
+            f"no request starts within {seconds:g} s at {rate_per_s:g} a second: take more of "
+            "either."
+        )
+    return due
+
+
+def trace_arrivals(trace: Trace, time_scale: float) -> NDArray[np.float64]:
+    """Return when the requests of a recorded stream start, ``time_scale`` times faster."""
+    return np.asarray((trace.time_s - trace.time_s[0]) / time_scale, dtype=np.float64)
+
+
+def popular_ids(plan: Plan, count: int) -> list[str]:
+    """Return ids of the plan from the most popular to rare ones, ``count`` in all."""
+    names, uses = np.unique(np.array(plan.ids), return_counts=True)
+    ranked: Sequence[str] = names[np.argsort(-uses, kind="stable")].tolist()
+    return [str(name) for name in ranked[:: max(1, len(ranked) // count)][:count]]
+
+
+def document(number: int, size: int = 0) -> dict[str, Any]:
+    """Return a state that differs from every other number's, of about ``size`` bytes or more."""
+    state = {**_TEMPLATE, "count": number}
+    missing = size - _least_size()
+    if missing > 0:
+        state["note"] = _filler()[:missing]
+    return state
+
+
+def _weights(workload: Workload) -> NDArray[np.float64]:
+    """Return how likely the key of each rank is."""
+    ranks = np.arange(1, workload.keys + 1)
+    if workload.popularity == "zipf":
+        weights = 1.0 / ranks**workload.zipf_exponent
+    elif workload.popularity == "hot":
+        few = max(1, round(workload.hot_keys * workload.keys))
+        rare = max(1, workload.keys - few)
+        weights = np.where(ranks <= few, workload.hot_share / few, (1 - workload.hot_share) / rare)
+    else:
+        weights = np.ones(workload.keys)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+@cache
+def _least_size() -> int:
+    return len(orjson.dumps({**_TEMPLATE, "count": 1_000_000}))
+
+
+@cache
+def _filler() -> str:
+    """Return a text of the largest size that compresses about as well as prose."""
+    draw = np.random.default_rng(20)
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+    lengths = draw.integers(3, 9, size=2_000)
+    words = [draw.choice(letters, size=length).tobytes().decode() for length in lengths]
+    chosen = draw.integers(0, len(words), size=_LARGEST_BYTES // 4)
+    return " ".join(words[place] for place in chosen.tolist())[:_LARGEST_BYTES]
