@@ -15,7 +15,7 @@ from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import Variant, open_variant
-from statecache.study.harness.workloads import Plan, Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Plan, Workload, make_plan
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
@@ -44,7 +44,8 @@ class Condition:
     @property
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
-        states = self.workload.keys, self.workload.size_bytes, self.workload.delete_share > 0
+        workload = self.workload
+        states = workload.keys, workload.size_bytes, workload.may_be_absent, workload.trace
         return repr((self.variant, states, self.pool_size))
 
 
@@ -88,8 +89,8 @@ async def open_stand(
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = trigger_ids(workload.keys)
-                config = variant.config(workspace, places[home], workload.keys)
+                ids = workload.ids
+                config = variant.config(workspace, places[home], len(ids))
                 load_table(servers, config.schema, ids, size=workload.size_bytes)
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
@@ -100,7 +101,7 @@ async def open_stand(
                     else:
                         await asyncio.to_thread(manager.load_states, some)
                 subjects[home] = Subject(
-                    manager, config.schema, variant.name, workload.delete_share > 0
+                    manager, config.schema, variant.name, workload.may_be_absent
                 )
             plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)

@@ -1,4 +1,4 @@
-"""Interleaved repetitions and the intervals of their ratios.
+"""Interleaved repetitions, to be compared in pairs.
 
 A machine that is busy for a second is busy for whoever runs in that second. So variants take
 turns in rounds of milliseconds, in random order, and only rounds of the same turn are compared.
@@ -7,14 +7,13 @@ turns in rounds of milliseconds, in random order, and only rounds of the same tu
 from __future__ import annotations
 
 import asyncio
-import math
+import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
-
-from statecache.study.intervals import Interval, mean_interval
 
 __all__ = [
     "Round",
@@ -22,7 +21,6 @@ __all__ = [
     "cycle",
     "interleave",
     "median",
-    "ratio",
     "timed",
     "timed_async",
 ]
@@ -49,23 +47,33 @@ async def interleave(
     """
     order = random.Random(seed)  # noqa: S311 - an order, not a secret
     measured: dict[str, list[T]] = {name: [] for name in rounds}
-    for turn in range(pairs + 1):
-        names = list(rounds)
-        order.shuffle(names)
-        for name in names:
-            # Rounds of synchronous code never wait: without this, Ctrl-C would not get through.
-            await asyncio.sleep(0)
-            result = await rounds[name]()
-            if turn > 0:
-                measured[name].append(result)
-        on_turn((turn + 1) / (pairs + 1))
+    with _own_objects_left_alone():
+        for turn in range(pairs + 1):
+            names = list(rounds)
+            order.shuffle(names)
+            for name in names:
+                # Rounds of synchronous code never wait: without this, Ctrl-C would not get through.
+                await asyncio.sleep(0)
+                result = await rounds[name]()
+                if turn > 0:
+                    measured[name].append(result)
+            on_turn((turn + 1) / (pairs + 1))
     return measured
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Return the ratio of paired measurements: their geometric mean, with its t interval."""
-    logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
-    return Interval(*(math.exp(part) for part in mean_interval(logs)))
+@contextmanager
+def _own_objects_left_alone() -> Iterator[None]:
+    """Keep the garbage collector from walking what was there before: modules and loaded plans.
+
+    They are the study's. A walk over them takes tens of milliseconds, now in one round, now in
+    another.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def median(values: Sequence[float]) -> float:

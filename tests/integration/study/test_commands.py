@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -240,19 +239,23 @@ def test_verify_without_a_cache_says_so(verify: Callable[..., Done]) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A checkout with one notebook that does what its parameters say."""
+    """A checkout with one notebook that does what its parameters say, and keeps one cell."""
     notebook = nbformat.v4.new_notebook()
     parameters = nbformat.v4.new_code_cell(
         'sleep_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
     )
     parameters.metadata["tags"] = ["parameters"]
     work = nbformat.v4.new_code_cell(
-        "import time\nfrom pathlib import Path\n"
+        "import time\nfrom pathlib import Path\nimport pandas as pd\n"
+        "from statecache.study.runfolder import RunFolder\n"
         "from statecache.study.servers import running_servers\n"
         "from statecache.study.workspace import open_workspace\n"
         "with running_servers() as servers, open_workspace(servers, ['a']) as workspace:\n"
         "    Path(run_dir, 'started').touch()\n"
-        "    time.sleep(sleep_s)\n"
+        "    folder = RunFolder(Path(run_dir))\n"
+        "    if folder.read_cell('small', 'first') is None:\n"
+        "        folder.write_cell('small', 'first', pd.DataFrame({'measured': [1]}))\n"
+        "        time.sleep(sleep_s)\n"
         "assert not fail, 'the hit rate is 12 points off'"
     )
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -317,59 +320,34 @@ def test_an_interrupted_run_leaves_no_process(checkout: Path, sent: signal.Signa
     assert "interrupted" in (only_run(checkout) / "index.html").read_text()
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """A checkout with one notebook of the study, and an experiment of two short passes."""
-    for name in ("notebooks/ttl_sweep.ipynb", "experiments/claims.yaml"):
-        (tmp_path / name).parent.mkdir()
-        shutil.copy(ROOT / name, tmp_path / name)
-    parameters = {
-        "starts": ["2013-02-04", "2013-06-10"],
-        "days": 0.5,
-        "time_scale": 7200.0,
-        "ttls_min": [120.5],
-    }
-    content = {"notebooks": [{"name": "ttl_sweep", "parameters": parameters}]}
-    (tmp_path / "experiments" / "sweep.yaml").write_text(json.dumps(content))
-    return tmp_path
-
-
 def test_an_interrupted_study_is_resumed_and_measures_nothing_twice(
-    servers: Servers, sweep: Path
+    checkout: Path, servers: Servers
 ) -> None:
-    words = ["study", "run", "sweep"]
     process = subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=sweep,
+        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        cwd=checkout,
         env=environment(servers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    pattern = "results/*/cells/ttl_sweep/2013-02-04-1-????????.parquet"
-    wait_for(lambda: any(sweep.glob(pattern)), "measured cell")
+    pattern = "results/*/cells/small/first.parquet"
+    wait_for(lambda: any(checkout.glob(pattern)), "measured cell")
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    (cell,) = sweep.glob(pattern)
-    folder = cell.parents[2]
+    (cell,) = checkout.glob(pattern)
+    folder = only_run(checkout)
     assert status(folder) == "interrupted"
     assert leftovers(servers) == []
     measured = cell.stat().st_mtime_ns
 
-    done = run(*words, "--resume", cwd=sweep, urls=servers)
+    done = run("study", "run", "small", "--resume", cwd=checkout, urls=servers)
     assert done.returncode == 0, done.stderr
     assert cell.stat().st_mtime_ns == measured
     assert status(folder) == "complete"
     assert "Report:" in done.stdout
-    for name in (
-        "index.html",
-        "ttl_sweep.html",
-        "ttl_sweep.ipynb",
-        "ttl_sweep.measurements.parquet",
-        "ttl_sweep.histograms.parquet",
-        "verdicts.json",
-    ):
+    for name in ("index.html", "small.html", "small.ipynb"):
         assert (folder / name).stat().st_size > 0
     assert leftovers(servers) == []
 
