@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-<<<<<<< HEAD
-from statecache.study.harness.timing import median, ratio
-from statecache.study.intervals import Interval
-=======
-from statecache.study.bench.timing import median
+from statecache.study.harness.timing import median
 from statecache.study.intervals import MIN_PAIRS, Interval, ratio_interval
->>>>>>> claims
 
 __all__ = [
     "AT_LEAST",

@@ -28,8 +28,8 @@ __all__ = ["TroubleRelay", "running_relay"]
 class TroubleRelay:
     """The relay's process, seen by whoever started it."""
 
-    def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
-        self._stdin, self._stdout = stdin, stdout
+    def __init__(self, stdin: IO[str], stdout: IO[str], pid: int) -> None:
+        self._stdin, self._stdout, self.pid = stdin, stdout, pid
         self.port = int(stdout.readline())
 
     def delay(self, milliseconds: float) -> None:
@@ -73,7 +73,7 @@ def running_relay(url: str) -> Iterator[TroubleRelay]:
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101
         with process.stdin:
-            yield TroubleRelay(process.stdin, process.stdout)
+            yield TroubleRelay(process.stdin, process.stdout, process.pid)
 
 
 # The process itself.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import Variant, open_variant
-from statecache.study.harness.workloads import Plan, Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Plan, Workload, make_plan
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
@@ -36,7 +36,7 @@ class Condition:
     drive: Drive
     #: Further columns of its rows.
     labels: Mapping[str, Any] = field(default_factory=dict)
-    #: PostgreSQL's buffers are emptied before the cell.
+    #: PostgreSQL's buffers are emptied between the cell's warm-up and what is measured.
     cold: bool = False
     #: Connections of the manager's pool; 0: as many as the campaign's.
     pool_size: int = 0
@@ -44,7 +44,8 @@ class Condition:
     @property
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
-        states = self.workload.keys, self.workload.size_bytes, self.workload.delete_share > 0
+        work = self.workload
+        states = work.keys, work.absent_share, work.size_bytes, work.delete_share > 0
         return repr((self.variant, states, self.pool_size))
 
 
@@ -61,36 +62,44 @@ class Stand:
     async def measure(self, condition: Condition) -> Cell:
         """Measure one cell."""
         subject = self._subjects[condition.home]
-        if condition.cold:
-            self.audit.evict(subject.schema)
-        return await measure_cell(
-            self.audit, subject, self._plans[condition.workload], condition.drive
-        )
+        plan = self._plans[condition.workload]
+        return await measure_cell(self.audit, subject, plan, condition.drive, cold=condition.cold)
 
 
 @asynccontextmanager
 async def open_stand(
-    servers: Servers, conditions: Sequence[Condition], *, seed: int, pool_size: int
+    servers: Servers,
+    conditions: Sequence[Condition],
+    *,
+    seed: int,
+    pool_size: int,
+    pins: bool = True,
 ) -> AsyncIterator[Stand]:
     """Open a manager and a table for every home of a condition, and load every state once.
 
-    Everything is in PostgreSQL's buffers then, and in the caches that keep it. Raises
-    ``StudyError``.
+    Everything is in PostgreSQL's buffers then, and in the caches that keep it. ``pins`` keeps
+    client and servers on cores of their own, where that can be done. Raises ``StudyError``.
     """
     homes = {condition.home: condition for condition in conditions}
     places = {home: f"v{number}" for number, home in enumerate(homes)}
     with (
         open_workspace(servers, list(places.values())) as workspace,
         open_audit(servers) as audit,
-        pinned_apart(servers) as placement,
+        pinned_apart(servers) if pins else nullcontext("Nothing was pinned.") as placement,
     ):
         async with Opening(servers) as opening:
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = trigger_ids(workload.keys)
+                ids = workload.loaded_ids
                 config = variant.config(workspace, places[home], workload.keys)
-                load_table(servers, config.schema, ids, size=workload.size_bytes)
+                load_table(
+                    servers,
+                    config.schema,
+                    ids,
+                    size=workload.size_bytes,
+                    outside_writes=variant.outside_writes,
+                )
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
                 for start in range(0, len(ids), LOADED_AT_ONCE):
@@ -99,9 +108,8 @@ async def open_stand(
                         await manager.load_states(some)
                     else:
                         await asyncio.to_thread(manager.load_states, some)
-                subjects[home] = Subject(
-                    manager, config.schema, variant.name, workload.delete_share > 0
-                )
+                may_be_absent = workload.delete_share > 0 or workload.absent_share > 0
+                subjects[home] = Subject(manager, config.schema, variant.name, may_be_absent)
             plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()

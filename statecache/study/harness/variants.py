@@ -33,6 +33,8 @@ class Variant:
     #: Further fields of ``CacheConfig``.
     settings: Mapping[str, Any] = field(default_factory=dict)
     synchronous_commit: bool = True
+    #: Its table has the triggers that note writes made behind the managers' backs.
+    outside_writes: bool = False
     #: What tells it apart from another variant with the same mechanisms.
     mark: str = ""
 
