@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from statecache import AsyncStateManager
+from statecache import AsyncStateManager, StateManager
+from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
 from statecache.study.harness.machine import pinned_apart
@@ -23,6 +25,9 @@ __all__ = ["Condition", "Stand", "open_stand"]
 
 #: States that are loaded at a time when a subject is opened.
 LOADED_AT_ONCE: Final = 500
+
+#: How long the in-process tier may take until it listens, in seconds.
+LISTENING_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +107,36 @@ async def open_stand(
                 )
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
-                for start in range(0, len(ids), LOADED_AT_ONCE):
-                    some = ids[start : start + LOADED_AT_ONCE]
-                    if isinstance(manager, AsyncStateManager):
-                        await manager.load_states(some)
-                    else:
-                        await asyncio.to_thread(manager.load_states, some)
+                await _load_all(manager, ids, into_memory=variant.memory)
                 may_be_absent = workload.delete_share > 0 or workload.absent_share > 0
                 subjects[home] = Subject(manager, config.schema, variant.name, may_be_absent)
             plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()
+
+
+async def _load_all(
+    manager: AsyncStateManager | StateManager, ids: Sequence[str], *, into_memory: bool
+) -> None:
+    """Load every state, until the process holds all of them where it keeps any.
+
+    It keeps none before it hears what others change, which takes a moment. Raises ``StudyError``
+    where that does not happen.
+    """
+    until = time.monotonic() + LISTENING_S
+    while True:
+        for start in range(0, len(ids), LOADED_AT_ONCE):
+            some = ids[start : start + LOADED_AT_ONCE]
+            if isinstance(manager, AsyncStateManager):
+                await manager.load_states(some)
+            else:
+                await asyncio.to_thread(manager.load_states, some)
+        # What is not held by now was put there in the round that ends here.
+        if not into_memory or manager.get_cache_stats().memory_hits:
+            return
+        if time.monotonic() > until:
+            raise StudyError(
+                f"the in-process tier has kept no state within {LISTENING_S:g} s: does Redis allow "
+                "SUBSCRIBE to this user?"
+            )
+        await asyncio.sleep(0.01)

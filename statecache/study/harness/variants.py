@@ -54,6 +54,7 @@ class Variant:
             "timeout_ms": TIMEOUT_MS,
             "gather": self.gather,
             "memory_items": 2 * keys if self.memory else 0,
+            "memory_ttl_secs": LONG_TTL_S,
         }
         return CacheConfig(**settings | dict(self.settings))
 

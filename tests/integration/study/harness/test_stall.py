@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import replace
 
 import psutil
 import pytest
 import redis.asyncio
 from psycopg_pool import AsyncConnectionPool
-from support.scratch import Scratch
 
 from statecache import AsyncCachedStateManager
 from statecache.study.bench.trouble_relay import running_relay
@@ -18,8 +15,10 @@ from statecache.study.harness.aside import run_aside
 from statecache.study.harness.loops import Recording
 from statecache.study.harness.stall import Stall, halted, record_stall
 from statecache.study.harness.tables import load_table
+from statecache.study.harness.variants import REDIS
 from statecache.study.harness.workloads import Workload, make_plan, trigger_ids
 from statecache.study.servers import Servers
+from statecache.study.workspace import open_workspace
 
 KEYS = 50
 RATE_PER_S = 200.0
@@ -29,12 +28,12 @@ SECONDS, STALL_S = 1.5, 0.5
 @pytest.fixture(scope="module")
 def stall(servers: Servers) -> Stall:
     """A cache behind a relay that stands still for a while, whoever the servers belong to."""
-    with running_relay(servers.redis_url) as relay, Scratch.opened(servers) as scratch:
-        load_table(servers, scratch.schema, trigger_ids(KEYS))
+    with running_relay(servers.redis_url) as relay, open_workspace(servers, ["v"]) as workspace:
+        config = REDIS.config(workspace, "v", KEYS)
+        load_table(servers, config.schema, trigger_ids(KEYS))
 
         async def record() -> Stall:
             client = redis.asyncio.Redis.from_url(relay.address(servers.redis_url))
-            config = replace(scratch.config(), timeout_ms=60_000)
             async with (
                 AsyncConnectionPool(servers.database_url, min_size=2, open=False) as pool,
                 AsyncCachedStateManager(pool, client, config=config) as manager,
@@ -81,13 +80,18 @@ def test_the_closed_loop_leaves_it_out(stall: Stall) -> None:
     assert len(within(stall.closed, stall)) < len(within(stall.open, stall)) / 10
 
 
+def fail_while_halted(process: psutil.Popen) -> None:
+    with halted(process.pid):
+        assert process.status() == psutil.STATUS_STOPPED
+        raise ZeroDivisionError
+
+
 def test_what_stands_still_goes_on_after_an_error() -> None:
     with psutil.Popen(["sleep", "60"]) as process:
-        with pytest.raises(ZeroDivisionError), halted(process.pid):
-            assert process.status() == psutil.STATUS_STOPPED
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail_while_halted(process)
         until = time.monotonic() + 20
         while process.status() == psutil.STATUS_STOPPED:
             assert time.monotonic() < until
-            asyncio.run(asyncio.sleep(0.01))
+            time.sleep(0.01)
         process.kill()
