@@ -23,8 +23,9 @@ __all__ = ["Halt", "Stall", "halted", "record_stall"]
 #: How long a process may take to stand still, in seconds.
 STOP_S = 5.0
 
-#: Callers of the open loop: more than are due during any stall that is worth looking at.
-OPEN_CALLERS = 4_096
+#: The most requests that the open loop has in flight. Those that are due meanwhile wait, and their
+#: latency grows: more would only be more connections to a server that accepts none.
+OPEN_CALLERS = 64
 
 
 @dataclass(slots=True)
@@ -88,9 +89,9 @@ async def record_stall(
             await asyncio.sleep(stall_s)
         return halt
 
-    opened, closed, halt = await asyncio.gather(
-        open_loop(manager, plan, due, callers=OPEN_CALLERS, numbers=numbers),
+    closed, opened, halt = await asyncio.gather(
         closed_loop(manager, plan, callers=1, seconds=seconds, numbers=numbers),
+        open_loop(manager, plan, due, callers=OPEN_CALLERS, numbers=numbers),
         stall(),
     )
     return Stall(opened, closed, halt)

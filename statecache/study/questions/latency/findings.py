@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 
 from statecache.study.bounds import mean_read_gain
+from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import AGAIN
 from statecache.study.histograms import pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
@@ -18,7 +19,7 @@ from statecache.study.quantities import show_value
 from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
 from statecache.study.verdicts import LEVEL, Measured
 
-__all__ = ["P99_SAMPLES", "Findings", "Ratio", "find", "measured"]
+__all__ = ["P99_SAMPLES", "Findings", "Ratio", "check", "find", "measured"]
 
 ONE_CALLER: Final = "one caller, async"
 THREADS: Final = "one caller, threads"
@@ -78,25 +79,34 @@ class Findings:
         """How often everything was measured."""
         return int(self.latencies.measurements.cells["block"].nunique())
 
-    def values(self, path: str, driver: str, size: int, statistic: str) -> list[float]:
-        """Return the latencies of a path block by block, in µs; empty where it has none."""
+    def values(self, path: str, driver: str, size: int, statistic: str) -> pd.Series[float]:
+        """Return the latencies of a path by block, in µs; empty where it has none."""
         cells = self.cells
         own = cells[
             (cells["path"] == path) & (cells["driver"] == driver) & (cells["size"] == size)
-        ].sort_values("block")
+        ].set_index("block")
         if own.empty:
-            return []
-        return [float(value) for value in own[f"{own['operation'].iloc[0]}_{statistic}_us"]]
+            return pd.Series(dtype=float)
+        return own[f"{own['operation'].iloc[0]}_{statistic}_us"].astype(float).dropna().sort_index()
 
     def latency(self, path: str, driver: str = ONE_CALLER, statistic: str = "p50") -> Interval:
         """Return a path's latency in µs: the geometric mean over the blocks."""
-        values = self.values(path, driver, self.size, statistic)
-        return ratio_interval(values, [1.0] * len(values), LEVEL)
+        return _typical(self.values(path, driver, self.size, statistic))
 
     def ratio(self, above: str, below: str, driver: str, size: int, statistic: str) -> Interval:
         """Return one path's latency over another's, paired by block."""
-        ours, theirs = (self.values(path, driver, size, statistic) for path in (above, below))
-        return ratio_interval(ours, theirs, LEVEL)
+        both = self._pairs(above, below, driver, size, statistic)
+        return ratio_interval(both["above"].tolist(), both["below"].tolist(), LEVEL)
+
+    def _pairs(
+        self, above: str, below: str, driver: str, size: int, statistic: str
+    ) -> pd.DataFrame:
+        """Return the latencies of both in the blocks that have both."""
+        sides = {
+            name: self.values(path, driver, size, statistic)
+            for name, path in (("above", above), ("below", below))
+        }
+        return pd.concat(sides, axis="columns", join="inner")
 
     @cached_property
     def ratios(self) -> list[Ratio]:
@@ -104,8 +114,8 @@ class Findings:
         found = []
         for driver, size in self.settings:
             for what, above, below, statistic in _RATIOS:
-                pairs = len(self.values(above, driver, size, statistic))
-                if pairs and self.values(below, driver, size, statistic):
+                pairs = len(self._pairs(above, below, driver, size, statistic))
+                if pairs:
                     interval = self.ratio(above, below, driver, size, statistic)
                     found.append(Ratio(what, driver, size, statistic, interval, pairs))
         return found
@@ -210,14 +220,27 @@ class Findings:
 
     @property
     def settings(self) -> list[tuple[str, int]]:
-        """The drivers and sizes of the documents that were measured."""
+        """The drivers and sizes of the documents that were measured, the plainest first."""
         found = self.cells[["driver", "size"]].drop_duplicates()
-        return [(str(driver), int(size)) for driver, size in found.itertuples(index=False)]
+        pairs = [(str(driver), int(size)) for driver, size in found.itertuples(index=False)]
+        return sorted(pairs, key=lambda one: (one[1] != self.size, "open" in one[0], one))
 
 
 def find(latencies: Latencies) -> Findings:
     """Return the findings; they are computed when they are asked for."""
     return Findings(latencies)
+
+
+def check(findings: Findings) -> None:
+    """Raise ``StudyError`` where a path is not the one that its name says, on whatever machine."""
+    for path in ("hit in Redis", "hit in process"):
+        rates = findings.cells.loc[findings.cells["path"] == path, "hit_rate"]
+        least = min(float(rate) for rate in rates)
+        if least < 1:
+            raise StudyError(
+                f"loads of the path {path!r} hit at {least:.2%} only, but every state is cached "
+                "for an hour: is anybody else using this Redis?"
+            )
 
 
 def measured(findings: Findings) -> list[Measured]:
@@ -231,13 +254,20 @@ def measured(findings: Findings) -> list[Measured]:
 
 
 def _measured(findings: Findings, driver: str, size: int) -> list[Measured]:
-    where = f"{driver}, documents of {size} B, profile {findings.profile}"
-    read_us = show_value(findings.latency("database read", driver).mean, "duration", "µs")
-    why = (
-        f"On loopback a load without a cache takes {read_us}; the documented figure is a network's."
-        if findings.profile == "loopback"
-        else ""
-    )
+    where = f"{driver}, documents of {size} B"
+
+    def timed(path: str, statistic: str) -> Interval:
+        return _typical(findings.values(path, driver, size, statistic))
+
+    read, hit = timed("database read", "p50"), timed("hit in Redis", "p50")
+    in_us = [show_value(one.mean, "duration", "µs") for one in (read, hit)]
+    is_first = (driver, size) == findings.settings[0]
+    whys = {
+        "uncached": "The documented milliseconds contain a network, which loopback has not.",
+        "gain": f"It is the ratio of two round trips of this profile, {in_us[0]} and {in_us[1]}.",
+    }
+    if findings.profile != "loopback":
+        del whys["uncached"]
 
     def one(claim: str, interval: Interval) -> Measured:
         return Measured(
@@ -247,15 +277,11 @@ def _measured(findings: Findings, driver: str, size: int) -> list[Measured]:
             profile=findings.profile,
             conditions=where,
             notebook=NOTEBOOK,
-            why=why if (driver, size) == (ONE_CALLER, findings.size) else "",
+            command="statecache study run standard",
+            why=whys.get(claim.rpartition("_")[2], "") if is_first else "",
         )
 
-    def timed(path: str, statistic: str) -> Interval:
-        values = findings.values(path, driver, size, statistic)
-        return ratio_interval(values, [1.0] * len(values), LEVEL)
-
     gain = findings.ratio("database read", "hit in Redis", driver, size, "p50")
-    read, hit = timed("database read", "p50"), timed("hit in Redis", "p50")
     return [
         one("read_uncached", read),
         one("read_cached", hit),
@@ -265,6 +291,11 @@ def _measured(findings: Findings, driver: str, size: int) -> list[Measured]:
         one("single_read_gain", gain),
         one("hit_latency", timed("hit in Redis", "mean")),
     ]
+
+
+def _typical(values: pd.Series[float]) -> Interval:
+    """Return the geometric mean over the blocks; ratios to 1 are what the t interval is made of."""
+    return ratio_interval(values.tolist(), [1.0] * len(values), LEVEL)
 
 
 def _is_late(cells: pd.DataFrame, percentile: str) -> bool:

@@ -7,7 +7,7 @@ from statecache.study.quantities import show_interval, show_value
 from statecache.study.questions.latency.findings import ONE_CALLER, P99_SAMPLES, Findings
 from statecache.study.verdicts import LEVEL
 
-__all__ = ["answer", "limits", "stall_sentence"]
+__all__ = ["absolute_caption", "answer", "limits", "stall_sentence"]
 
 
 def answer(findings: Findings) -> list[str]:
@@ -29,6 +29,15 @@ def stall_sentence(findings: Findings) -> str:
     )
 
 
+def absolute_caption(findings: Findings) -> str:
+    """Return the caption of the table of absolute figures."""
+    return (
+        f"Latency by path, driver and size of the documents, profile {findings.profile}: all "
+        f"{findings.blocks} blocks together, p50 and p99 within 1 %. A 99th percentile needs "
+        f"{P99_SAMPLES:,} samples and a driver that was on time."
+    )
+
+
 def limits(findings: Findings) -> list[str]:
     """Return the sentences on where the findings do not hold."""
     noise = findings.noise
@@ -40,7 +49,7 @@ def limits(findings: Findings) -> list[str]:
             "nobody else is at work: latency under load is another question (concurrency)."
         ),
         (
-            f"The same load twice differs by {_times(noise)}, {LEVEL:.0%} interval "
+            f"The same load measured twice is {_times(noise)} of itself, {LEVEL:.0%} interval "
             f"{_limits(noise)}: what lies within that is noise."
         ),
         (
@@ -59,6 +68,13 @@ def limits(findings: Findings) -> list[str]:
         said.append(
             f"In {len(late)} rows under open load the driver was later than a tenth of the "
             "percentile: those are not shown."
+        )
+    own = findings.cells[findings.cells["path"] == "hit in process"]
+    in_process = float(own["memory_hits"].sum() / own["hits"].sum())
+    if in_process < 0.99:
+        said.append(
+            f"Of the hits in the in-process tier's path {in_process:.0%} came from the process; "
+            "the others asked Redis, while the tier did not hear what others changed."
         )
     if findings.blocks < MIN_PAIRS:
         said.append(
