@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+
+from statecache.forking import new_lock
 
 __all__ = ["Lifetimes"]
 
@@ -58,27 +59,33 @@ class Lifetimes:
         self._max_keys = max_keys
         self._clock = clock
         self._random = random
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._keys: OrderedDict[str, _Use] = OrderedDict()
         self._fetch_ms = 0.0
 
     def ttl_ms(self, trigger_id: str) -> int:
         """Return how long an entry that is put now is to live, in ms, at least 1."""
         ttl_ms = self._adapted(trigger_id) if self._odds else self._ttl_ms
-        return max(1, int(ttl_ms * (1 - self._jitter * self._random())))
+        if self._jitter:
+            ttl_ms *= 1 - self._jitter * self._random()
+        return int(ttl_ms) or 1
 
-    def note_read(self, trigger_id: str) -> None:
-        """Hear of a load, whether it hit or missed."""
-        if self._odds:
-            with self._lock:
+    def note_read(self, *trigger_ids: str) -> None:
+        """Hear of loads, whether they hit or missed."""
+        if not self._odds:
+            return
+        with self._lock:
+            for trigger_id in trigger_ids:
                 use, now = self._use(trigger_id)
                 use.reads += use.undecided
                 use.undecided, use.read_at = 1, now
 
-    def note_write(self, trigger_id: str) -> None:
-        """Hear of an update or a delete."""
-        if self._odds:
-            with self._lock:
+    def note_write(self, *trigger_ids: str) -> None:
+        """Hear of updates and deletes."""
+        if not self._odds:
+            return
+        with self._lock:
+            for trigger_id in trigger_ids:
                 use, now = self._use(trigger_id)
                 if now - use.read_at > self._own_read_s:
                     use.reads += use.undecided

@@ -7,10 +7,12 @@ and clears it when messages may have been lost. Nothing here does I/O.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+
+from statecache.forking import in_each_child, new_lock
+from statecache.lookup import Row
 
 __all__ = ["MemoryTier"]
 
@@ -23,17 +25,23 @@ class MemoryTier:
 
     Safe from any thread. A load that began before a change was heard of must not store what the
     change made outdated: it notes ``changes`` before it asks anybody, and hands it in with what it
-    stores.
+    stores. ``watched`` says of which keys somebody is told whenever they are loaded; it is asked
+    when a state is stored, which happens more rarely.
     """
 
     def __init__(
-        self, limit: int, ttl_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        watched: Callable[[str], bool] = lambda _trigger_id: False,
     ) -> None:
         self._limit = limit
         self._ttl_s = ttl_s
         self._clock = clock
-        self._lock = threading.Lock()
-        self._states: OrderedDict[str, tuple[bytes, int, float]] = OrderedDict()
+        self._watched = watched
+        #: trigger_id → (payload, version, when it expires, whether it is watched)
+        self._states: OrderedDict[str, tuple[bytes, int, float, bool]] = OrderedDict()
         #: trigger_id → (number of the change, version), oldest first.
         self._recent: OrderedDict[str, tuple[int, int]] = OrderedDict()
         #: Loads that began before this change know too little to store anything.
@@ -41,11 +49,16 @@ class MemoryTier:
         self._trusted_until = 0.0
         #: How many changes were heard of.
         self.changes = 0
+        self._lock = new_lock()
+        in_each_child(self.clear)  # nobody tells a forked child of changes yet
 
-    def get(self, trigger_id: str) -> bytes | None:
-        """Return the payload, or ``None`` where it has to be asked for."""
+    def get(self, trigger_id: str, *, unwatched: bool = False) -> bytes | None:
+        """Return the payload, or ``None`` where it has to be asked for.
+
+        ``unwatched`` is for who tells nobody: it leaves out the keys that are watched.
+        """
         state = self._states.get(trigger_id)
-        if state is None:
+        if state is None or (unwatched and state[3]):
             return None
         now = self._clock()
         if now >= state[2] or now >= self._trusted_until:
@@ -56,37 +69,45 @@ class MemoryTier:
             return None
         return state[0]
 
-    def store(self, trigger_id: str, version: int, payload: bytes, since: int) -> None:
-        """Keep a state that was asked for when ``changes`` was ``since``."""
-        if self._clock() >= self._trusted_until:
+    def store(self, rows: Mapping[str, Row], since: int) -> None:
+        """Keep the states that there are of rows asked for when ``changes`` was ``since``."""
+        now = self._clock()
+        if now >= self._trusted_until:
             return
+        until = now + self._ttl_s
+        states, recent = self._states, self._recent
         with self._lock:
-            change = self._recent.get(trigger_id)
-            if since < self._known_since or (
-                change is not None and change[0] > since and change[1] > version
-            ):
+            if since < self._known_since:
                 return
-            held = self._states.get(trigger_id)
-            if held is not None and held[1] > version:
-                return
-            self._states[trigger_id] = (payload, version, self._clock() + self._ttl_s)
-            self._states.move_to_end(trigger_id)
-            if len(self._states) > self._limit:
-                self._states.popitem(last=False)
+            for trigger_id, (payload, version) in rows.items():
+                change, held = recent.get(trigger_id), states.get(trigger_id)
+                if (
+                    payload is None
+                    or (change is not None and change[0] > since and change[1] > version)
+                    or (held is not None and held[1] > version)
+                ):
+                    continue
+                watched = self._watched(trigger_id) if held is None else held[3]
+                states[trigger_id] = (payload, version, until, watched)
+                states.move_to_end(trigger_id)
+                if len(states) > self._limit:
+                    states.popitem(last=False)
 
     def changed(self, versions: Mapping[str, int]) -> None:
         """Drop states that are older than these versions, and remember that they are."""
+        states, recent = self._states, self._recent
         with self._lock:
             self.changes += 1
             for trigger_id, version in versions.items():
-                held = self._states.get(trigger_id)
+                held = states.get(trigger_id)
                 if held is not None and held[1] < version:
-                    del self._states[trigger_id]
+                    del states[trigger_id]
                 # Of an older message that comes later, too, the newest version is what counts.
-                _number, known = self._recent.pop(trigger_id, (0, 0))
-                self._recent[trigger_id] = (self.changes, max(version, known))
-            while len(self._recent) > RECENT:
-                _id, (number, _version) = self._recent.popitem(last=False)
+                known = recent.pop(trigger_id, None)
+                newest = version if known is None or known[1] < version else known[1]
+                recent[trigger_id] = (self.changes, newest)
+            while len(recent) > RECENT:
+                _id, (number, _version) = recent.popitem(last=False)
                 self._known_since = number
 
     def trust(self, until: float) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from statecache.durations import Durations, Spread
+from statecache.forking import new_lock
 
 __all__ = ["CacheStats", "Tally"]
 
@@ -72,7 +72,7 @@ class Ticks:
     __slots__ = ("_lock", "_looks", "add")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._looks = 0
         #: Count one more: a step of ``itertools.count`` cannot be interrupted.
         self.add: Callable[[], int] = itertools.count().__next__
@@ -92,7 +92,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self.memory_hits = Ticks()
         #: Durations of statements that read and that wrote states.
         self.reads = Durations()
@@ -122,11 +122,11 @@ class Tally:
             errors=sum(errors.values()),
             misses_by_reason=misses,
             errors_by_reason=errors,
-            fills=counts["fill"],
-            fills_dropped=counts["fill_dropped"],
-            puts=counts["put_stored"],
-            puts_superseded=counts["put_superseded"],
-            puts_late=counts["put_late"],
+            fills=counts["fill:STORED"],
+            fills_dropped=counts["fill:SUPERSEDED"] + counts["fill:LATE"],
+            puts=counts["put:STORED"],
+            puts_superseded=counts["put:SUPERSEDED"],
+            puts_late=counts["put:LATE"],
             cache_commands=_group(counts, "command:"),
             db_reads=reads.count,
             db_writes=writes.count,

@@ -25,19 +25,13 @@ from statecache.study.bench.stage import Stage
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.campaign import Campaign
 from statecache.study.harness.cells import Cell, Closed, Subject, measure_cell
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.pool_sizes import best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.timing import Round, interleave, median
 from statecache.study.harness.variants import Variant
-from statecache.study.harness.workloads import (
-    Plan,
-    Popularity,
-    Workload,
-    make_plan,
-    popular_ids,
-    trigger_ids,
-)
+from statecache.study.harness.workloads import Plan, Popularity, Workload, make_plan, popular_ids
 from statecache.study.runfolder import RunFolder
 from statecache.study.workspace import Workspace
 

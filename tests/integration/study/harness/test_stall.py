@@ -12,11 +12,12 @@ from psycopg_pool import AsyncConnectionPool
 from statecache import AsyncCachedStateManager
 from statecache.study.bench.trouble_relay import running_relay
 from statecache.study.harness.aside import run_aside
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.loops import Recording
 from statecache.study.harness.stall import Stall, halted, record_stall
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import REDIS
-from statecache.study.harness.workloads import Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Workload, make_plan
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
