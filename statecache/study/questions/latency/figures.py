@@ -112,7 +112,8 @@ def ratio_picture(findings: Findings) -> Picture:
     names = list(dict.fromkeys(map(_name, ratios)))
     figure, axes = plt.subplots(figsize=(6.0, 1.6 + 0.5 * len(names)))
     noise = findings.noise
-    axes.axvspan(noise.low, noise.high, color="0.5", alpha=0.18, linewidth=0)
+    if np.isfinite([noise.low, noise.high]).all():
+        axes.axvspan(noise.low, noise.high, color="0.5", alpha=0.18, linewidth=0)
     axes.axvline(1.0, color="0.4", linewidth=0.9)
     for number, (driver, size) in enumerate(groups):
         own = [ratio for ratio in ratios if (ratio.driver, ratio.size) == (driver, size)]
@@ -244,7 +245,7 @@ def stall_picture(findings: Findings) -> Picture:
     _percentile_axis(axes)
     _log_axis(axes, "y")
     axes.set_ylim(top=4e3 * findings.halt_s)
-    axes.legend(loc="center left", fontsize="small")
+    axes.legend(loc="lower right", fontsize="small")
     return Picture(
         "stall",
         figure,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from statecache.study.intervals import MIN_PAIRS, Interval
-from statecache.study.quantities import show_interval, show_value
+from statecache.study.quantities import show_value
 from statecache.study.questions.latency.findings import ONE_CALLER, P99_SAMPLES, Findings
+from statecache.study.questions.wording import limits_of, times_of
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["absolute_caption", "answer", "limits", "stall_sentence"]
@@ -49,8 +50,8 @@ def limits(findings: Findings) -> list[str]:
             "nobody else is at work: latency under load is another question (concurrency)."
         ),
         (
-            f"The same load measured twice is {_times(noise)} of itself, {LEVEL:.0%} interval "
-            f"{_limits(noise)}: what lies within that is noise."
+            f"The same load measured twice is {times_of(noise)} of itself, {LEVEL:.0%} interval "
+            f"{limits_of(noise)}: what lies within that is noise."
         ),
         (
             f"Others had up to {cells['foreign_share'].max():.0%} of the machine during a cell, at "
@@ -91,7 +92,7 @@ def _read_sentence(findings: Findings) -> str:
     return (
         f"In the profile {findings.profile} a load takes {_us(read)} from PostgreSQL, {_us(hit)} "
         f"from Redis and {_us(memory)} from the process itself (medians, one caller): "
-        f"{_times(gain)} ({_limits(gain)}) and {_times(own)} ({_limits(own)}) as fast."
+        f"{times_of(gain)} ({limits_of(gain)}) and {times_of(own)} ({limits_of(own)}) as fast."
     )
 
 
@@ -100,9 +101,9 @@ def _write_sentence(findings: Findings) -> str:
     dearer = findings.ratio("update, cached", "update", ONE_CALLER, findings.size, "p50")
     miss = findings.ratio("miss", "database read", ONE_CALLER, findings.size, "p50")
     return (
-        f"An update takes {_us(update)}, through the cache {_us(cached)} ({_times(dearer)}, "
-        f"{_limits(dearer)}), and a miss {_times(miss)} ({_limits(miss)}) what a load without a "
-        "cache takes."
+        f"An update takes {_us(update)}, through the cache {_us(cached)} ({times_of(dearer)}, "
+        f"{limits_of(dearer)}), and a miss {times_of(miss)} ({limits_of(miss)}) what a load "
+        "without a cache takes."
     )
 
 
@@ -126,11 +127,3 @@ def _does(hides: bool) -> str:
 
 def _us(interval: Interval) -> str:
     return show_value(interval.mean, "duration", "µs")
-
-
-def _times(interval: Interval) -> str:
-    return show_value(interval.mean, "ratio", "x")
-
-
-def _limits(interval: Interval) -> str:
-    return show_interval(interval, "ratio", "x")

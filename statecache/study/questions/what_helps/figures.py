@@ -48,7 +48,8 @@ def variant_picture(findings: Findings) -> Picture:
         ),
         caption=(
             "Throughput of every combination of mechanisms over that of none with its best pool, "
-            f"{_how(findings)}. All but redis and redis + memory gather, or use no cache."
+            f"{_how(findings)}. What gathers is ahead with a cache or without: compare variants "
+            "with the same gathering to see what the cache adds."
         ),
         table=_frame(rows, "mechanisms"),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from statecache.study.harness.variants import ALL, GATHER, REDIS
-from statecache.study.intervals import MIN_PAIRS, Interval
-from statecache.study.quantities import show_interval, show_value
+from statecache.study.intervals import MIN_PAIRS
 from statecache.study.questions.what_helps.findings import Findings, Other
+from statecache.study.questions.wording import limits_of, times_of
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["answer", "limits", "table_caption"]
@@ -50,12 +50,16 @@ def limits(findings: Findings) -> list[str]:
             "core, so there the throughput is the client's as much as the servers'."
         ),
         (
-            f"The baseline measured twice is {_times(noise)} of itself, {LEVEL:.0%} interval "
-            f"{_limits(noise)}: what lies within that is noise."
+            f"The baseline measured twice is {times_of(noise)} of itself, {LEVEL:.0%} interval "
+            f"{limits_of(noise)}: what lies within that is noise."
         ),
         (
             f"Others had up to {cells['foreign_share'].max():.0%} of the machine during a cell, at "
             f"the median {cells['foreign_share'].median():.0%}."
+        ),
+        (
+            "Cells at a TTL of 0.3 s begin with an empty cache, since others run between them: "
+            "what helps after an hour is another question (ttl_sweep)."
         ),
         (
             "Documents have 190 B of JSON and are in PostgreSQL's buffers, but for the rows that "
@@ -78,11 +82,11 @@ def _total_sentence(findings: Findings, callers: int) -> str:
     cache = findings.effect("both caches, gathered", "zipf", callers)
     total = findings.gain(ALL, "zipf", callers)
     return (
-        f"With {callers} callers, {findings.helps.settings.read_share:.0%} reads and zipf keys all "
-        f"mechanisms together do {_times(total)} ({_limits(total)}) what the manager does without "
-        f"any, at its best pool of {findings.helps.best_pools[callers]} connections: gathering "
-        f"alone, which is not caching, {_times(gathering)} ({_limits(gathering)}), and Redis with "
-        f"the in-process tier {_times(cache)} ({_limits(cache)}) of that."
+        f"With {callers} callers, {findings.helps.settings.read_share:.0%} reads and zipf keys "
+        f"all mechanisms together do {times_of(total)} ({limits_of(total)}) what the manager does "
+        f"without any, at its best pool of {findings.helps.best_pools[callers]} connections: "
+        f"gathering alone, which is not caching, {times_of(gathering)} ({limits_of(gathering)}), "
+        f"and Redis with the in-process tier {times_of(cache)} ({limits_of(cache)}) of that."
     )
 
 
@@ -93,11 +97,11 @@ def _cache_sentence(findings: Findings) -> str:
     memory = findings.effect("in-process tier, gathered", "zipf", callers)
     uniform = findings.effect("both caches, gathered", "uniform", callers)
     return (
-        f"What the cache itself adds at {callers} callers: Redis {_times(plain)} "
-        f"({_limits(plain)}) against the same manager without gathering, {_times(gathered)} "
-        f"({_limits(gathered)}) where both gather; the in-process tier on top {_times(memory)} "
-        f"({_limits(memory)}); both together, on uniform keys, {_times(uniform)} "
-        f"({_limits(uniform)})."
+        f"What the cache itself adds at {callers} callers: Redis {times_of(plain)} "
+        f"({limits_of(plain)}) against the same manager without gathering, {times_of(gathered)} "
+        f"({limits_of(gathered)}) where both gather; the in-process tier on top {times_of(memory)} "
+        f"({limits_of(memory)}); both together, on uniform keys, {times_of(uniform)} "
+        f"({limits_of(uniform)})."
     )
 
 
@@ -118,7 +122,7 @@ def _others_sentence(findings: Findings) -> str:
         if decided and one.word in groups:
             groups[one.word].append(one)
     said = [
-        f"{word}: " + ", ".join(f"{one.name} ({_times(one.interval)})" for one in found)
+        f"{word}: " + ", ".join(f"{one.name} ({times_of(one.interval)})" for one in found)
         for word, found in groups.items()
         if found
     ]
@@ -146,11 +150,3 @@ def _backend_sentence(findings: Findings) -> str:
         f"Gathering alone takes PostgreSQL {gathered:,.0f} µs of CPU an operation instead of "
         f"{none:,.0f} µs."
     )
-
-
-def _times(interval: Interval) -> str:
-    return show_value(interval.mean, "ratio", "x")
-
-
-def _limits(interval: Interval) -> str:
-    return show_interval(interval, "ratio", "x")
