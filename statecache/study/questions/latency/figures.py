@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from statecache.study.display import Picture
 from statecache.study.histograms import pooled
 from statecache.study.questions.latency.findings import ONE_CALLER, OPEN, Findings, Ratio
 from statecache.study.questions.latency.sentences import stall_sentence
-from statecache.study.ttl_figures import Picture
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["ecdf_picture", "gain_picture", "ratio_picture", "stall_picture", "tail_picture"]

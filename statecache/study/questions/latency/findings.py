@@ -17,6 +17,7 @@ from statecache.study.histograms import pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
+from statecache.study.questions.latency.stalled import summary
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["P99_SAMPLES", "Findings", "Ratio", "check", "find", "measured"]
@@ -197,24 +198,8 @@ class Findings:
 
     @cached_property
     def stall(self) -> pd.DataFrame:
-        """A row a loop: requests, due_in_stall, slow, p50_ms, p99_ms, p999_ms and max_ms.
-
-        ``slow`` ones took longer than a tenth of the stall.
-        """
-        rows = []
-        for loop, own in self.latencies.stall.groupby("loop"):
-            levels = own["latency_us"].quantile([0.5, 0.99, 0.999, 1.0]) / 1e3
-            names = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
-            rows.append(
-                {
-                    "loop": loop,
-                    "requests": len(own),
-                    "due_in_stall": int(own["stalled"].sum()),
-                    "slow": int((own["latency_us"] > 1e5 * self.halt_s).sum()),
-                    **dict(zip(names, levels, strict=True)),
-                }
-            )
-        return pd.DataFrame(rows).set_index("loop")
+        """What each loop recorded of the stall; see ``stalled.summary``."""
+        return summary(self.latencies.stall)
 
     @property
     def halt_s(self) -> float:

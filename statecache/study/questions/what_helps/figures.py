@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from statecache.study.display import Picture
 from statecache.study.harness.variants import FACTORIAL, NONE
 from statecache.study.intervals import Interval
 from statecache.study.questions.what_helps.findings import EFFECTS, WORKLOADS, Findings
-from statecache.study.ttl_figures import Picture
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["other_picture", "share_picture", "variant_picture"]
