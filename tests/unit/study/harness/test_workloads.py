@@ -144,3 +144,12 @@ def test_a_workload_that_cannot_be_is_refused_in_one_sentence(wrong: dict[str, A
 def test_no_arrival_at_all_is_refused() -> None:
     with pytest.raises(StudyError, match="no request starts"):
         arrivals("poisson", 1e-9, 0.001, seed=1)
+
+
+def test_absent_keys_have_no_state_and_are_only_loaded() -> None:
+    workload = Workload(keys=1_000, read_share=1.0, absent_share=0.25)
+    assert workload.loaded_ids == IDS[:750]
+    with pytest.raises(StudyError, match="absent_share"):
+        Workload(keys=10, absent_share=0.25)
+    with pytest.raises(StudyError, match="absent_share"):
+        Workload(keys=10, read_share=1.0, absent_share=1.5)
