@@ -37,7 +37,13 @@ def measured(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Meas
         replace(BASELINE, cell="triggers", variant=replace(NONE, outside_writes=True)),
         replace(BASELINE, cell="absent", variant=REDIS, workload=absent),
         replace(BASELINE, cell="negative", variant=NEGATIVE, workload=absent),
-        replace(BASELINE, cell="memory", variant=Variant(redis=True, memory=True), workload=READS),
+        # More keys than the warm-up could load.
+        replace(
+            BASELINE,
+            cell="memory",
+            variant=Variant(redis=True, memory=True),
+            workload=replace(READS, keys=5_000),
+        ),
     ]
     one = campaign(servers, tmp_path_factory.mktemp("conditions"))
     return run_aside(lambda: one.measure(conditions, 1))
