@@ -50,7 +50,7 @@ class Condition:
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
         work = self.workload
-        states = work.keys, work.absent_share, work.size_bytes, work.delete_share > 0
+        states = work.keys, work.absent_share, work.size_bytes, work.may_be_absent, work.trace
         return repr((self.variant, states, self.pool_size))
 
 
@@ -96,8 +96,8 @@ async def open_stand(
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = workload.loaded_ids
-                config = variant.config(workspace, places[home], workload.keys)
+                ids = workload.ids
+                config = variant.config(workspace, places[home], len(ids))
                 load_table(
                     servers,
                     config.schema,
@@ -108,8 +108,9 @@ async def open_stand(
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
                 await _load_all(manager, ids, into_memory=variant.memory)
-                may_be_absent = workload.delete_share > 0 or workload.absent_share > 0
-                subjects[home] = Subject(manager, config.schema, variant.name, may_be_absent)
+                subjects[home] = Subject(
+                    manager, config.schema, variant.name, workload.may_be_absent
+                )
             plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,8 +150,19 @@ def test_no_arrival_at_all_is_refused() -> None:
 
 def test_absent_keys_have_no_state_and_are_only_loaded() -> None:
     workload = Workload(keys=1_000, read_share=1.0, absent_share=0.25)
-    assert workload.loaded_ids == IDS[:750]
+    assert workload.ids == IDS[:750]
     with pytest.raises(StudyError, match="absent_share"):
         Workload(keys=10, absent_share=0.25)
     with pytest.raises(StudyError, match="absent_share"):
         Workload(keys=10, read_share=1.0, absent_share=1.5)
+
+
+def test_a_recorded_stream_is_its_own_plan(tmp_path: Path) -> None:
+    path = tmp_path / "stream.parquet"
+    columns = {"time_s": [0.0, 1.0, 2.0], "key": ["b", "a", "b"], "op": ["read", "write", "delete"]}
+    pd.DataFrame(columns).to_parquet(path)
+    workload = Workload(trace=str(path))
+    assert workload.ids == ["b", "a"]
+    assert workload.may_be_absent
+    plan = make_plan(workload, seed=1)
+    assert (plan.ids, list(plan.operations)) == (["b", "a", "b"], [READ, WRITE, DELETE])
