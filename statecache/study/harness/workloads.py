@@ -128,7 +128,7 @@ def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
     if workload.trace:
         return trace_plan(_recorded(workload.trace))
     draw = np.random.default_rng(seed)
-    ids = workload.ids
+    ids = trigger_ids(workload.keys)
     ranked = draw.permutation(workload.keys)
     weights = _weights(workload)
     places = ranked[draw.choice(workload.keys, size=steps, p=weights)]
