@@ -88,7 +88,8 @@ class Cell:
     when a request was due); late_p50_us, late_p99_us, p50_void, p99_void, completed_share,
     unfinished_half, unfinished_end (open loop); hits, memory_hits, misses, hit_rate,
     misses_<reason>, coalesced; statements_per_op, backend_us_per_op, redis_commands_per_op,
-    redis_us_per_op, client_us_per_op, client_share (of a core), absorbed_share (of the writes);
+    redis_us_per_op, client_us_per_op, client_share (of a core), absorbed_share (of the writes),
+    is_cold (whether PostgreSQL's buffers could be emptied);
     machine_busy, steal_share, pressure_share, foreign_share.
 
     ``latencies``: operation → seconds.
@@ -145,16 +146,20 @@ async def measure_cell(
     drive: Drive,
     *,
     foreign: Foreign | None = None,
+    cold: bool = False,
 ) -> Cell:
     """Warm the subject up, run the load, and check rows and counters then.
 
-    ``foreign`` is what somebody else writes to the same states meanwhile. Raises ``StudyError``
-    where the database does not bear the acknowledged writes out, where the cache failed, or where
-    manager and servers count differently (not checked beside somebody else's writes).
+    ``foreign`` is what somebody else writes to the same states meanwhile. ``cold`` empties
+    PostgreSQL's buffers of the table once connections and statements are warm. Raises
+    ``StudyError`` where the database does not bear the acknowledged writes out, where the cache
+    failed, or where manager and servers count differently (not checked beside somebody else's
+    writes).
     """
     before = audit.rows(subject.schema)
     first = subject.manager.get_cache_stats()
     warmed = await _run(subject, plan, Closed(drive.callers, WARM_UP * drive.seconds))
+    is_cold = cold and audit.evict(subject.schema)
     started = _Snapshot.take(audit, subject)
     # All of it between the snapshots: of a write at its edge nobody could say who counted it.
     with foreign or nullcontext([]) as foreign_writes:
@@ -175,6 +180,7 @@ async def measure_cell(
     row["statements_per_op"] = (
         NAN if statements is None else (statements - len(foreign_writes)) / operations
     )
+    row["is_cold"] = is_cold
     row["redis_commands_per_op"] = sum(counted.redis_commands.values()) / operations
     return Cell(row, {name: recording.latencies(code) for name, code in _OPERATIONS.items()})
 

@@ -56,6 +56,8 @@ class Workload:
     #: Shares of the requests; what is neither read nor delete is an update.
     read_share: float = 0.8
     delete_share: float = 0.0
+    #: Share of the keys, popular and rare ones alike, that have no state: they are only loaded.
+    absent_share: float = 0.0
     #: Median of the documents' JSON in bytes, and the standard deviation of its natural logarithm:
     #: 0 where all have the same size.
     size_bytes: int = 190
@@ -65,6 +67,11 @@ class Workload:
     trace: str = ""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.absent_share <= 1 or (self.absent_share and self.read_share < 1):
+            raise StudyError(
+                f"the absent_share is {self.absent_share} at a read_share of {self.read_share}: "
+                "take 0 to 1, and a read_share of 1 where it is not 0."
+            )
         shares = self.hot_keys, self.hot_share, self.read_share, self.delete_share
         if not all(0 <= share <= 1 for share in shares) or self.read_share + self.delete_share > 1:
             raise StudyError(
@@ -86,15 +93,18 @@ class Workload:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of all states; of a recorded stream those that it names."""
+        """The ids of all states; of a recorded stream those that it names.
+
+        Which keys are popular is drawn apart, so that absent ones are popular and rare alike.
+        """
         if not self.trace:
-            return trigger_ids(self.keys)
+            return trigger_ids(round(self.keys * (1 - self.absent_share)))
         return list(dict.fromkeys(trace_plan(_recorded(self.trace)).ids))
 
     @property
     def may_be_absent(self) -> bool:
-        """Whether states come and go, so that a load may find none."""
-        return bool(self.trace) or self.delete_share > 0
+        """Whether a load may find no state."""
+        return bool(self.trace) or self.delete_share > 0 or self.absent_share > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
     if workload.trace:
         return trace_plan(_recorded(workload.trace))
     draw = np.random.default_rng(seed)
-    ids = workload.ids
+    ids = trigger_ids(workload.keys)
     ranked = draw.permutation(workload.keys)
     weights = _weights(workload)
     places = ranked[draw.choice(workload.keys, size=steps, p=weights)]
