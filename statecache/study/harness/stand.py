@@ -11,11 +11,12 @@ from typing import Any, Final
 from statecache import AsyncStateManager
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
+from statecache.study.harness.events import EngineLoad, EventPlan
 from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import Variant, open_variant
-from statecache.study.harness.workloads import Plan, Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Plan, Workload
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
@@ -32,7 +33,7 @@ class Condition:
     #: Name that tells the condition apart.
     cell: str
     variant: Variant
-    workload: Workload
+    workload: Workload | EngineLoad
     drive: Drive
     #: Further columns of its rows.
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -44,8 +45,7 @@ class Condition:
     @property
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
-        states = self.workload.keys, self.workload.size_bytes, self.workload.delete_share > 0
-        return repr((self.variant, states, self.pool_size))
+        return repr((self.variant, self.workload.states, self.pool_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Stand:
     #: What was done to keep client and servers apart, as a sentence.
     placement: str
     _subjects: Mapping[str, Subject]
-    _plans: Mapping[Workload, Plan]
+    _plans: Mapping[Workload | EngineLoad, Plan | EventPlan]
 
     async def measure(self, condition: Condition) -> Cell:
         """Measure one cell."""
@@ -88,9 +88,9 @@ async def open_stand(
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = trigger_ids(workload.keys)
+                ids = workload.ids()
                 config = variant.config(workspace, places[home], workload.keys)
-                load_table(servers, config.schema, ids, size=workload.size_bytes)
+                load_table(servers, config.schema, ids, state=workload.initial_state)
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
                 for start in range(0, len(ids), LOADED_AT_ONCE):
@@ -99,9 +99,8 @@ async def open_stand(
                         await manager.load_states(some)
                     else:
                         await asyncio.to_thread(manager.load_states, some)
-                subjects[home] = Subject(
-                    manager, config.schema, variant.name, workload.delete_share > 0
-                )
-            plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
+                may_be_absent = isinstance(workload, Workload) and workload.delete_share > 0
+                subjects[home] = Subject(manager, config.schema, variant.name, may_be_absent)
+            plans = {one.workload: one.workload.plan(seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()

@@ -74,6 +74,24 @@ class Workload:
     size_bytes: int = 190
     size_sigma: float = 0.0
 
+    @property
+    def states(self) -> tuple[int, int, bool]:
+        """What workloads have in common that can share a table."""
+        return self.keys, self.size_bytes, self.delete_share > 0
+
+    @property
+    def initial_state(self) -> dict[str, Any]:
+        """The state that every trigger has at first."""
+        return document(0, self.size_bytes)
+
+    def ids(self) -> list[str]:
+        """Return the triggers."""
+        return trigger_ids(self.keys)
+
+    def plan(self, seed: int) -> Plan:
+        """Return the requests."""
+        return make_plan(self, seed)
+
     def __post_init__(self) -> None:
         shares = self.hot_keys, self.hot_share, self.read_share, self.delete_share
         if not all(0 <= share <= 1 for share in shares) or self.read_share + self.delete_share > 1:
