@@ -6,17 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from statecache.study.bounds import gain_where_reads_are_saved, reads_in_cost
-from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import AGAIN
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
+from statecache.study.harness.variants import GATHER, NONE, REDIS
 from statecache.study.intervals import Interval
 from statecache.study.questions.mixed_workload.measure import (
     DOCUMENTED_SHARE,
-    GATHER_REDIS,
     PURE_READS,
     PURE_WRITES,
     MixedRun,
@@ -100,7 +97,7 @@ class Findings:
     def row(self, mechanisms: str, read_share: float, ttl_s: float | None = None) -> pd.Series:
         """Return a row of the grid."""
         name = cell_name(mechanisms, read_share, ttl_s)
-        return self.grid.set_index("cell").loc[name]
+        return self.grid[self.grid["cell"] == name].iloc[0]
 
     @property
     def database_is_bottleneck(self) -> bool:
@@ -125,7 +122,8 @@ def find(run: MixedRun) -> Findings:
     # The A/A pair has the labels of what it repeats.
     parts = parts[~parts["cell"].str.endswith(AGAIN)]
     firsts = parts.drop_duplicates("cell").sort_values(["read_share", "mechanisms", "ttl_s"])
-    grid = pd.DataFrame([_grid_row(cells, costs, first) for _, first in firsts.iterrows()])
+    keys = run.settings.keys
+    grid = pd.DataFrame([_grid_row(cells, costs, first, keys) for _, first in firsts.iterrows()])
     baseline = cell_name(NONE.name, DOCUMENTED_SHARE)
     return Findings(
         run=run,
@@ -136,7 +134,7 @@ def find(run: MixedRun) -> Findings:
     )
 
 
-def _grid_row(cells: pd.DataFrame, costs: Costs, first: pd.Series) -> dict[str, object]:
+def _grid_row(cells: pd.DataFrame, costs: Costs, first: pd.Series, keys: int) -> dict[str, object]:
     cell, mechanisms, share = first["cell"], first["mechanisms"], first["read_share"]
     own = cells[cells["cell"] == cell]
     against = cell_name(same_gathering(mechanisms), share)
@@ -156,7 +154,7 @@ def _grid_row(cells: pd.DataFrame, costs: Costs, first: pd.Series) -> dict[str, 
         "ttl_s": first["ttl_s"],
         "read_share": share,
         "hit_rate": hit_rate,
-        "keys": first.get("keys", math.nan),
+        "ttl_requests": first["ttl_s"] * rate.mean / keys,
         "ops_s": rate.mean,
         "against": against,
         **_limits("gain", gain),
@@ -179,11 +177,12 @@ def _sequential(run: MixedRun) -> Sequential:
     cells, ttl_s = run.measurements.cells, run.settings.longest_ttl_s
     uncached = cell_name(NONE.name, DOCUMENTED_SHARE, sequential=True)
     cached = cell_name(REDIS.name, DOCUMENTED_SHARE, ttl_s, sequential=True)
-    share = reads_in_cost(
-        DOCUMENTED_SHARE,
-        average(cells, uncached, "load_mean_us").mean,
-        average(cells, uncached, "update_mean_us").mean,
-    )
+    own = cells[cells["cell"] == uncached]
+    times = {
+        name: float((own[f"{name}_mean_us"] * own[f"{name}_count"]).sum())
+        for name in ("load", "update")
+    }
+    share = times["load"] / max(sum(times.values()), 1e-9)
     return Sequential(
         ratio(cells, cached, uncached, "throughput_ops_s"),
         share,
@@ -203,11 +202,14 @@ def assert_agreement(findings: Findings) -> str:
     served = (plain["hits"] + plain["coalesced"]) / plain["requests"]
     off = (1 - plain["statements_per_op"] - served).abs()
     if plain.empty:
-        return "This PostgreSQL keeps no count of statements: the managers' own could not be checked."
-    worst = plain.loc[off.idxmax()]
+        return (
+            "This PostgreSQL keeps no count of statements: the managers' own could not be checked."
+        )
+    place = int(off.argmax())
+    worst = plain.iloc[place]
     assert off.max() <= ROUNDING, (  # noqa: S101 - the notebook's check
         f"{worst['cell']}, block {worst['block']}: {worst['statements_per_op']:.6f} statements an "
-        f"operation, but {served[off.idxmax()]:.6f} operations were served without one"
+        f"operation, but {served.iloc[place]:.6f} operations were served without one"
     )
     return (
         f"In all {len(plain)} cells without gathering PostgreSQL counted one statement for every "

@@ -89,9 +89,7 @@ class MixedSettings:
 
     def workload(self, read_share: float) -> Workload:
         """Return the mix."""
-        return Workload(
-            keys=self.keys, zipf_exponent=self.zipf_exponent, read_share=read_share
-        )
+        return Workload(keys=self.keys, zipf_exponent=self.zipf_exponent, read_share=read_share)
 
     def conditions(self) -> list[Condition]:
         """Return every condition of a block."""
