@@ -8,10 +8,11 @@ from typing import Final
 
 import pandas as pd
 
-from statecache.study.bounds import gain_where_reads_are_saved, reads_in_cost
+from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.harness.campaign import AGAIN
 from statecache.study.harness.variants import GATHER, NONE, REDIS
 from statecache.study.intervals import Interval
+from statecache.study.questions.costs import Costs
 from statecache.study.questions.mixed_workload.measure import (
     DOCUMENTED_SHARE,
     PURE_READS,
@@ -21,30 +22,10 @@ from statecache.study.questions.mixed_workload.measure import (
 )
 from statecache.study.questions.pairs import average, middle, ratio, saved
 
-__all__ = ["Costs", "Findings", "Sequential", "assert_agreement", "find", "same_gathering"]
+__all__ = ["Findings", "Sequential", "assert_agreement", "find", "same_gathering"]
 
 #: By how much counts of the same thing may differ, per operation: rounding only.
 ROUNDING: Final = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """CPU time of PostgreSQL's backends for a read and for a write without a cache, in µs.
-
-    NaN where the servers are not ours to look at.
-    """
-
-    read_us: Interval
-    write_us: Interval
-
-    @property
-    def write_over_read(self) -> float:
-        """How many reads a write costs."""
-        return self.write_us.mean / self.read_us.mean
-
-    def reads_share(self, read_share: float) -> float:
-        """Return φ, the reads' share of the database's cost in this mix."""
-        return reads_in_cost(read_share, self.read_us.mean, self.write_us.mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +95,7 @@ def same_gathering(mechanisms: str) -> str:
 def find(run: MixedRun) -> Findings:
     """Sum up a campaign."""
     cells = run.measurements.cells
-    costs = Costs(
-        average(cells, PURE_READS, "backend_us_per_op"),
-        average(cells, PURE_WRITES, "backend_us_per_op"),
-    )
+    costs = Costs.of(cells, PURE_READS, PURE_WRITES)
     parts = cells[cells["part"] == "grid"]
     # The A/A pair has the labels of what it repeats.
     parts = parts[~parts["cell"].str.endswith(AGAIN)]
