@@ -13,11 +13,11 @@ from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_ro
 from statecache.study.bench.stage import Stage
 from statecache.study.engine import TriggerEngine
 from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.ledger import check_events
 from statecache.study.harness.loops import all_of
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave
-from statecache.study.harness.workloads import trigger_ids
 
 __all__ = ["measure_engine"]
 
