@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +11,7 @@ from statecache.study.bounds import reads_in_cost
 from statecache.study.intervals import Interval
 from statecache.study.questions.pairs import average
 
-__all__ = ["Costs"]
+__all__ = ["Costs", "reads_in_time"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,17 @@ class Costs:
         """Return the costs from a condition that only reads and one that only writes."""
         column = "backend_us_per_op"
         return cls(average(cells, reads, column), average(cells, writes, column))
+
+
+def reads_in_time(cells: pd.DataFrame, read_share: float) -> float:
+    """Return φ, the loads' share of the time of calls made one after the other.
+
+    ``cells`` are those of one condition; NaN where they hold no load or no update.
+    """
+    means = []
+    for name in ("load", "update"):
+        count = float(cells[f"{name}_count"].sum())
+        if not count:
+            return math.nan
+        means.append(float((cells[f"{name}_mean_us"] * cells[f"{name}_count"]).sum()) / count)
+    return reads_in_cost(read_share, *means)

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from statecache.study.intervals import Interval, ratio_interval
 
-__all__ = ["average", "middle", "ratio", "saved"]
+__all__ = ["JUDGED_PROFILES", "average", "middle", "ratio", "saved"]
+
+#: The deployment profiles in which claims of throughput are judged.
+JUDGED_PROFILES: Final = ("loopback", "documented")
 
 
 def ratio(

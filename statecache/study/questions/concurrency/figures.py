@@ -174,22 +174,29 @@ def capacity_picture(findings: Findings) -> Picture:
     names = [variant.name for variant in VARIANTS]
     found = [findings.capacities[name] for name in names]
     figure, axes = plt.subplots(figsize=(5.8, 3.2))
-    for place, (name, one) in enumerate(zip(names, found, strict=True)):
+    for place, one in enumerate(found):
         mean, low, high = one.interval
         reach = None if math.isnan(low) else [[mean - low], [high - mean]]
         axes.errorbar([mean], [place], xerr=reach, marker="o", color="#0072B2", linestyle="none")
         axes.annotate(
-            f"{one.sign}{mean:,.0f}",
+            f"{capacity_text(one).partition(' (')[0]}",
             (mean, place),
             xytext=(0, 7),
             textcoords="offset points",
             ha="center",
             fontsize=9.5,
         )
-        del name
     for rate, words in ((100, "documented,\nno cache"), (1_000, "documented,\ncached")):
         axes.axvline(rate, color="0.4", linestyle=":", linewidth=1)
-        axes.text(rate * 0.96, len(names) - 0.55, words, ha="right", va="top", fontsize=9)
+        axes.text(
+            rate,
+            1.01,
+            words,
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
     axes.set(xscale="log", xlabel="events a second", ylim=(len(names) - 0.4, -0.7))
     axes.set_yticks(range(len(names)), [_named(name) for name in names])
     axes.set_xlim(left=50)

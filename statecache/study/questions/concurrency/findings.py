@@ -23,7 +23,7 @@ from statecache.study.questions.concurrency.measure import (
     ConcurrencyRun,
     cell_name,
 )
-from statecache.study.questions.costs import Costs
+from statecache.study.questions.costs import Costs, reads_in_time
 from statecache.study.questions.pairs import average, middle, ratio
 
 __all__ = [
@@ -122,7 +122,7 @@ def find(run: ConcurrencyRun) -> Findings:
     )
     steps = judged_ladder(run.ladder.cells)
     baseline = cell_name(NONE.name, DOCUMENTED_CALLERS)
-    share = _reads_in_time(cells[cells["cell"] == ONE_BY_ONE])
+    share = reads_in_time(cells[cells["cell"] == ONE_BY_ONE], 0.5)
     return Findings(
         run=run,
         curve=curve,
@@ -245,17 +245,6 @@ def _quantile(histogram: pd.DataFrame, share: float) -> float:
     counts = histogram.groupby("high_us")["count"].sum().sort_index().cumsum()
     place = int(np.searchsorted(counts.to_numpy(), share * float(counts.iloc[-1])))
     return float(counts.index[place])
-
-
-def _reads_in_time(cells: pd.DataFrame) -> float:
-    """Return the loads' share of the time of one call after the other, loads and updates alike."""
-    means = [
-        float(
-            (cells[f"{name}_mean_us"] * cells[f"{name}_count"]).sum() / cells[f"{name}_count"].sum()
-        )
-        for name in ("load", "update")
-    ]
-    return means[0] / sum(means)
 
 
 def _limits(name: str, interval: Interval) -> dict[str, float]:

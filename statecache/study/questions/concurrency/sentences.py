@@ -24,11 +24,12 @@ from statecache.study.questions.concurrency.measure import (
     VARIANTS,
     cell_name,
 )
-from statecache.study.questions.pairs import average, ratio
+from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = [
-    "FORMATS",
+    "CURVE_FORMATS",
+    "LADDER_FORMATS",
     "answer",
     "capacity_text",
     "curve_caption",
@@ -73,11 +74,24 @@ def answer(findings: Findings) -> list[str]:
 def capacity_text(capacity: Capacity) -> str:
     """Return a capacity with its interval."""
     found = capacity.interval
-    return f"{capacity.sign}{found.mean:,.0f} ({found.low:,.0f}–{found.high:,.0f})"
+    sign = {"?": "about "}.get(capacity.sign, capacity.sign)
+    return f"{sign}{found.mean:,.0f} ({found.low:,.0f}–{found.high:,.0f})"
+
+
+def _known(interval: Interval, sign: str) -> Interval:
+    """Return what is known where a ladder missed an end: one side at most decides something."""
+    if sign == "≤":
+        return Interval(interval.mean, 0.0, interval.high)
+    return Interval(interval.mean, math.nan, math.nan) if sign else interval
 
 
 def measured(findings: Findings) -> list[Measured]:
-    """Return what the claims are judged by, at the level of verdicts."""
+    """Return what the claims are judged by, at the level of verdicts.
+
+    Nothing in a profile that no claim is judged in.
+    """
+    if findings.profile not in JUDGED_PROFILES:
+        return []
     cells, rate = findings.cells, "throughput_ops_s"
     at = _conditions(findings)
     none, redis, gather, gathered = (
@@ -135,7 +149,7 @@ def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
             _measured(
                 findings,
                 claim,
-                capacity.interval,
+                _known(capacity.interval, capacity.sign),
                 ladder,
                 pairs=settings.ladder_blocks,
                 why=_ends(capacity),
@@ -148,18 +162,17 @@ def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
         interval, sign = capacity_gain(findings, ours.name, theirs.name, LEVEL)
         why = _bottleneck(findings) if theirs is NONE else ""
         if sign:
-            # A ladder that ended too early leaves no more than a side, which decides nothing.
-            interval = Interval(interval.mean, math.nan, math.nan)
-            why = f"A ladder ended before its limit was met: the gain is only known as {sign} this."
+            much = {"≤": "at most", "≥": "at least"}.get(sign, "about")
+            why += f" A ladder missed its limit in some blocks: the gain is {much} this."
         found.append(
             _measured(
                 findings,
                 "event_capacity_gain",
-                interval,
+                _known(interval, sign),
                 f"{words}, {ladder}",
                 pairs=settings.ladder_blocks,
                 bound=bound if theirs is NONE else None,
-                why=why,
+                why=why.strip(),
             )
         )
     return found
@@ -311,20 +324,26 @@ def ladder_table(findings: Findings) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-#: How the columns of both tables are shown.
-FORMATS: Final = {
+#: How the columns of the tables are shown.
+CURVE_FORMATS: Final = {
     "events/s": ",.0f",
-    "offered/s": ",.0f",
-    "latencies": ",.0f",
     "p50 (ms)": ".2f",
     "p99 (ms)": ".1f",
-    "pooled p99 (ms)": ".1f",
     "÷ no cache, same gathering": ".2f",
     "÷ none": ".2f",
     "from": ".2f",
     "to": ".2f",
     "statements/event": ".2f",
     "backend µs/event": ".0f",
+    "client (cores)": ".2f",
+}
+LADDER_FORMATS: Final = {
+    "offered/s": ",.0f",
+    "p99 (ms)": ".1f",
+    "from": ".1f",
+    "to": ".1f",
+    "pooled p99 (ms)": ".1f",
+    "latencies": ",.0f",
     "not sustained (% of blocks)": ".0f",
     "client (cores)": ".2f",
 }

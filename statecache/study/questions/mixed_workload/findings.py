@@ -12,7 +12,7 @@ from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.harness.campaign import AGAIN
 from statecache.study.harness.variants import GATHER, NONE, REDIS
 from statecache.study.intervals import Interval
-from statecache.study.questions.costs import Costs
+from statecache.study.questions.costs import Costs, reads_in_time
 from statecache.study.questions.mixed_workload.measure import (
     DOCUMENTED_SHARE,
     PURE_READS,
@@ -155,12 +155,7 @@ def _sequential(run: MixedRun) -> Sequential:
     cells, ttl_s = run.measurements.cells, run.settings.longest_ttl_s
     uncached = cell_name(NONE.name, DOCUMENTED_SHARE, sequential=True)
     cached = cell_name(REDIS.name, DOCUMENTED_SHARE, ttl_s, sequential=True)
-    own = cells[cells["cell"] == uncached]
-    times = {
-        name: float((own[f"{name}_mean_us"] * own[f"{name}_count"]).sum())
-        for name in ("load", "update")
-    }
-    share = times["load"] / max(sum(times.values()), 1e-9)
+    share = reads_in_time(cells[cells["cell"] == uncached], DOCUMENTED_SHARE)
     return Sequential(
         ratio(cells, cached, uncached, "throughput_ops_s"),
         share,

@@ -17,7 +17,7 @@ from statecache.study.questions.mixed_workload.measure import (
     NOTEBOOK,
     cell_name,
 )
-from statecache.study.questions.pairs import average, ratio, saved
+from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio, saved
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["TABLE_FORMATS", "answer", "limits", "measured", "table", "table_caption", "ttl_text"]
@@ -61,7 +61,12 @@ def answer(findings: Findings) -> list[str]:
 
 
 def measured(findings: Findings) -> list[Measured]:
-    """Return what the claims are judged by, at the level of verdicts."""
+    """Return what the claims are judged by, at the level of verdicts.
+
+    Nothing in a profile that no claim is judged in.
+    """
+    if findings.profile not in JUDGED_PROFILES:
+        return []
     cells, longest = findings.cells, findings.run.settings.longest_ttl_s
     none = cell_name(NONE.name, DOCUMENTED_SHARE)
     gather = cell_name(GATHER.name, DOCUMENTED_SHARE)
