@@ -76,7 +76,9 @@ def read_findings(folder: RunFolder) -> list[NotebookFindings]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudyError(f"{path} does not hold the findings of a notebook.") from error
         found[one.notebook] = one
-    order = [str(about["name"]) for about in folder.read_run().get("notebooks", [])]
+    # A notebook that is executed on its own, as in the tests, has no run around it.
+    run = folder.read_run() if (folder.path / "run.json").exists() else {}
+    order = [str(about["name"]) for about in run.get("notebooks", [])]
     named = [name for name in order if name in found]
     return [found[name] for name in [*named, *(found.keys() - set(named))]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["histogram"]
+__all__ = ["histogram", "pooled", "quantile_us"]
 
 #: Buckets are 1/64 of a factor of two wide, so a value is known within 1.1 %.
 PER_OCTAVE: Final = 64
@@ -29,3 +29,23 @@ def histogram(latencies_s: NDArray[np.float64]) -> pd.DataFrame:
             "count": count.astype(np.int64),
         }
     )
+
+
+def pooled(histograms: pd.DataFrame) -> pd.DataFrame:
+    """Return histograms of several measurements as one: low_us, high_us and count, ascending."""
+    together = histograms.groupby(["low_us", "high_us"])["count"].sum()
+    return together.sort_index().reset_index()
+
+
+def quantile_us(histogram: pd.DataFrame, share: float) -> float:
+    """Return the latency that this share of the values, 0 to 1, does not exceed, in µs.
+
+    It is the geometric middle of the bucket that holds it. Raises ``ValueError`` where there are
+    no values.
+    """
+    if histogram.empty:
+        raise ValueError("an empty histogram has no quantile: measure something first.")
+    reached = histogram["count"].cumsum().to_numpy()
+    place = int(np.searchsorted(reached, share * reached[-1]))
+    row = histogram.iloc[min(place, len(histogram) - 1)]
+    return float(np.sqrt(row["low_us"] * row["high_us"]))

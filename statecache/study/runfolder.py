@@ -69,11 +69,14 @@ class RunFolder:
     @classmethod
     def open(cls, run_dir: str, notebook: str) -> RunFolder:
         """Return the folder the runner made, or a new one for a notebook that is run by hand."""
+        started = utc_now()
         if run_dir:
             Path(run_dir).mkdir(parents=True, exist_ok=True)
-            return cls(Path(run_dir))
-        started = utc_now()
-        folder = cls.create(find_root() / "results", f"{notebook}-by-hand", started)
+            folder = cls(Path(run_dir))
+            if (folder.path / "run.json").exists():
+                return folder
+        else:
+            folder = cls.create(find_root() / "results", f"{notebook}-by-hand", started)
         folder.update_run(study=f"{notebook}-by-hand", status="by hand", started=started)
         return folder
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from statecache import AsyncStateManager
-from statecache.study.bench.mixes import FACTORIAL, Mechanisms, best_pool_size
+from statecache.study.bench.mixes import FACTORIAL, Mechanisms, swept_pool_size
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row, variant_line
 from statecache.study.bench.stage import Stage
 from statecache.study.engine import TriggerEngine
@@ -18,6 +18,7 @@ from statecache.study.harness.ledger import check_events
 from statecache.study.harness.loops import all_of
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave
+from statecache.study.harness.workloads import Workload
 
 __all__ = ["measure_engine"]
 
@@ -35,12 +36,9 @@ async def measure_engine(stage: Stage) -> Findings:
     ids = trigger_ids(stage.effort.triggers)
     names = [variant.name for variant in FACTORIAL]
     with stage.workspace(names, ids) as workspace, open_audit(stage.servers) as audit:
-
-        async def work(manager: AsyncStateManager, seconds: float) -> float:
-            events, elapsed = await _handle_events(manager, ids, seconds)
-            return events.total() / elapsed
-
-        size, sweep = await best_pool_size(stage, workspace, audit, work)
+        # An event is a load and an update; as many callers as triggers make them at once.
+        events = Workload(keys=len(ids), popularity="uniform", read_share=0.5)
+        size, sweep = await swept_pool_size(stage, events, len(ids))
         async with Opening(stage.servers) as opening:
             pool = await opening.async_pool(size)
             rounds: dict[str, Round[float]] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-from statecache import AsyncStateManager
 from statecache.study.bench.foreign import Foreign, running_foreign, writing_meanwhile
 from statecache.study.bench.rows import (
     AT_LEAST,
@@ -23,15 +23,19 @@ from statecache.study.bench.rows import (
 )
 from statecache.study.bench.stage import Stage
 from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.campaign import Campaign
 from statecache.study.harness.cells import Cell, Closed, Subject, measure_cell
 from statecache.study.harness.documents import trigger_ids
-from statecache.study.harness.loops import closed_loop
 from statecache.study.harness.opening import Opening
+from statecache.study.harness.pool_sizes import best_pool_size
+from statecache.study.harness.stand import Condition
 from statecache.study.harness.timing import Round, interleave, median
+from statecache.study.harness.variants import Variant
 from statecache.study.harness.workloads import Plan, Popularity, Workload, make_plan, popular_ids
+from statecache.study.runfolder import RunFolder
 from statecache.study.workspace import Workspace
 
-__all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]
+__all__ = ["FACTORIAL", "Mechanisms", "measure_mixes", "swept_pool_size"]
 
 WRITE_SHARE = 0.2
 #: Ids that the second process writes to, from the most popular to rare ones.
@@ -102,8 +106,7 @@ async def measure_mixes(stage: Stage) -> Findings:
         )
         audit = stack.enter_context(open_audit(stage.servers))
         for callers in stage.effort.callers:
-            work = _mix_of(plans["zipf"], callers)
-            size, sweep = await best_pool_size(stage, workspace, audit, work)
+            size, sweep = await swept_pool_size(stage, mix_of("zipf", len(ids)), callers)
             tables[f"pool sizes without a cache, {callers} callers"] = sweep
             async with Opening(stage.servers) as opening:
                 subjects = await _open_subjects(stage, workspace, opening, size)
@@ -125,48 +128,25 @@ async def measure_mixes(stage: Stage) -> Findings:
     return Findings(rows, tables)
 
 
-async def best_pool_size(
-    stage: Stage,
-    workspace: Workspace,
-    audit: Audit,
-    work: Callable[[AsyncStateManager, float], Awaitable[float]],
+async def swept_pool_size(
+    stage: Stage, workload: Workload, callers: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Return the pool size at which the manager without a cache does most, and what each did.
-
-    ``work`` is given a manager and seconds, and returns its throughput.
-    """
-    async with Opening(stage.servers) as opening:
-        config = stage.config(workspace, NONE.name)
-        managers = {
-            size: await opening.async_manager(await opening.async_pool(size), config)
-            for size in stage.effort.pool_sizes
-        }
-
-        async def run(manager: AsyncStateManager) -> float:
-            rate = await work(manager, stage.effort.run_s / 2)
-            audit.tidy(config.schema)
-            return rate
-
-        measured = await interleave(
-            {str(size): partial(run, manager) for size, manager in managers.items()},
-            pairs=max(2, stage.effort.mix_pairs // 2),
+    """Return the pool size at which the manager without a cache does most, and what each did."""
+    drive = Closed(callers, stage.effort.run_s / 2)
+    condition = Condition(cell="none", variant=Variant(), workload=workload, drive=drive)
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign(
+            servers=stage.servers,
+            folder=RunFolder(Path(folder)),
+            notebook="pool_sizes",
             seed=stage.seed,
+            pool_size=max(stage.effort.pool_sizes),
+            pins=False,  # as in all else that is compared here
         )
-    rates = {int(size): median(values) for size, values in measured.items()}
-    table = [{"connections": size, "a second": round(rate)} for size, rate in rates.items()]
-    return max(rates, key=lambda size: rates[size]), table
-
-
-def _mix_of(plan: Plan, callers: int) -> Callable[[AsyncStateManager, float], Awaitable[float]]:
-    numbers = itertools.count(1 << 50)
-
-    async def work(manager: AsyncStateManager, seconds: float) -> float:
-        run = await closed_loop(
-            manager, plan, callers=callers, seconds=seconds, numbers=numbers, offset=0
-        )
-        return run.throughput
-
-    return work
+        pairs = max(2, stage.effort.mix_pairs // 2)
+        found = await best_pool_size(campaign, condition, stage.effort.pool_sizes, pairs)
+    sweep = found.rates.round().astype(int).to_dict("records")
+    return found.best, [{str(name): value for name, value in row.items()} for row in sweep]
 
 
 async def _open_subjects(

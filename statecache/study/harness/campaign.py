@@ -66,6 +66,8 @@ class Campaign:
     pool_size: int
     profile: str = "loopback"
     on_progress: Callable[[float, str], None] = lambda _share, _what: None
+    #: Whether client and servers are kept on cores of their own, where that can be done.
+    pins: bool = True
 
     async def measure(self, conditions: Sequence[Condition], blocks: int) -> Measurements:
         """Measure every condition in each of the blocks that the folder does not hold yet.
@@ -77,7 +79,11 @@ class Campaign:
         log = BlockLog(self.folder, self.notebook, self.fingerprint(conditions))
         if log.missing(blocks) or log.to_repeat(blocks):
             async with open_stand(
-                self.servers, conditions, seed=self.seed, pool_size=self.pool_size
+                self.servers,
+                conditions,
+                seed=self.seed,
+                pool_size=self.pool_size,
+                pins=self.pins,
             ) as stand:
                 log.note_placement(stand.placement)
                 missing = log.missing(blocks)

@@ -101,7 +101,8 @@ class Cell:
     unfinished_half, unfinished_end (open loop); hits, memory_hits, misses, hit_rate,
     misses_<reason>, coalesced, puts_late; statements_per_op, backend_us_per_op,
     redis_commands_per_op, redis_us_per_op, client_us_per_op, client_share (of a core),
-    absorbed_share (of the writes); machine_busy, steal_share, pressure_share, foreign_share.
+    absorbed_share (of the writes), is_cold (whether PostgreSQL's buffers could be emptied);
+    machine_busy, steal_share, pressure_share, foreign_share.
 
     ``latencies``: operation → seconds.
     """
@@ -157,18 +158,22 @@ async def measure_cell(
     drive: Drive,
     *,
     foreign: Foreign | None = None,
+    cold: bool = False,
 ) -> Cell:
     """Warm the subject up, run the load, and check rows and counters then.
 
-    ``foreign`` is what somebody else writes to the same states meanwhile. Raises ``StudyError``
-    where the database does not bear the acknowledged writes out, where the cache failed, or where
-    manager and servers count differently (not checked beside somebody else's writes).
+    ``foreign`` is what somebody else writes to the same states meanwhile. ``cold`` empties
+    PostgreSQL's buffers of the table once connections and statements are warm. Raises
+    ``StudyError`` where the database does not bear the acknowledged writes out, where the cache
+    failed, or where manager and servers count differently (not checked beside somebody else's
+    writes).
     """
     before = audit.rows(subject.schema)
     first = subject.manager.get_cache_stats()
     with foreign or nullcontext([]) as foreign_writes:
         warm = Closed(drive.callers, WARM_UP * drive.seconds)
         warmed = await _run(subject, plan, warm)
+        is_cold = cold and audit.evict(subject.schema)
         started = _Snapshot.take(audit, subject)
         recording = await _run(subject, plan, drive)
         ended = _Snapshot.take(audit, subject)
@@ -195,6 +200,7 @@ async def measure_cell(
     row["statements_per_op"] = (
         NAN if statements is None else (statements - foreign_statements) / operations
     )
+    row["is_cold"] = is_cold
     row["redis_commands_per_op"] = sum(counted.redis_commands.values()) / operations
     return Cell(row, {name: recording.latencies(code) for name, code in _OPERATIONS.items()})
 

@@ -69,8 +69,14 @@ class EngineLoad:
         """Number of states."""
         return self.triggers
 
-    def ids(self) -> list[str]:
-        """Return the triggers."""
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a load may find no state: never, every trigger has one at first."""
+        return False
+
+    @property
+    def loaded_ids(self) -> list[str]:
+        """The triggers."""
         return sorted(_routes(self.triggers, self.start))
 
     def plan(self, seed: int) -> EventPlan:

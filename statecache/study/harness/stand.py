@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from statecache import AsyncStateManager
+from statecache import AsyncStateManager, StateManager
+from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
 from statecache.study.harness.events import EngineLoad, EventPlan
@@ -25,6 +27,9 @@ __all__ = ["Condition", "Stand", "open_stand"]
 #: States that are loaded at a time when a subject is opened.
 LOADED_AT_ONCE: Final = 500
 
+#: How long the in-process tier may take until it listens, in seconds.
+LISTENING_S: Final = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
@@ -37,7 +42,7 @@ class Condition:
     drive: Drive
     #: Further columns of its rows.
     labels: Mapping[str, Any] = field(default_factory=dict)
-    #: PostgreSQL's buffers are emptied before the cell.
+    #: PostgreSQL's buffers are emptied between the cell's warm-up and what is measured.
     cold: bool = False
     #: Connections of the manager's pool; 0: as many as the campaign's.
     pool_size: int = 0
@@ -61,46 +66,77 @@ class Stand:
     async def measure(self, condition: Condition) -> Cell:
         """Measure one cell."""
         subject = self._subjects[condition.home]
-        if condition.cold:
-            self.audit.evict(subject.schema)
-        return await measure_cell(
-            self.audit, subject, self._plans[condition.workload], condition.drive
-        )
+        plan = self._plans[condition.workload]
+        return await measure_cell(self.audit, subject, plan, condition.drive, cold=condition.cold)
 
 
 @asynccontextmanager
 async def open_stand(
-    servers: Servers, conditions: Sequence[Condition], *, seed: int, pool_size: int
+    servers: Servers,
+    conditions: Sequence[Condition],
+    *,
+    seed: int,
+    pool_size: int,
+    pins: bool = True,
 ) -> AsyncIterator[Stand]:
     """Open a manager and a table for every home of a condition, and load every state once.
 
-    Everything is in PostgreSQL's buffers then, and in the caches that keep it. Raises
-    ``StudyError``.
+    Everything is in PostgreSQL's buffers then, and in the caches that keep it. ``pins`` keeps
+    client and servers on cores of their own, where that can be done. Raises ``StudyError``.
     """
     homes = {condition.home: condition for condition in conditions}
     places = {home: f"v{number}" for number, home in enumerate(homes)}
     with (
         open_workspace(servers, list(places.values())) as workspace,
         open_audit(servers) as audit,
-        pinned_apart(servers) as placement,
+        pinned_apart(servers) if pins else nullcontext("Nothing was pinned.") as placement,
     ):
         async with Opening(servers) as opening:
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = workload.ids()
+                ids = workload.loaded_ids
                 config = variant.config(workspace, places[home], workload.keys)
-                load_table(servers, config.schema, ids, state=workload.initial_state)
+                load_table(
+                    servers,
+                    config.schema,
+                    ids,
+                    state=workload.initial_state,
+                    outside_writes=variant.outside_writes,
+                )
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
-                for start in range(0, len(ids), LOADED_AT_ONCE):
-                    some = ids[start : start + LOADED_AT_ONCE]
-                    if isinstance(manager, AsyncStateManager):
-                        await manager.load_states(some)
-                    else:
-                        await asyncio.to_thread(manager.load_states, some)
-                may_be_absent = isinstance(workload, Workload) and workload.delete_share > 0
-                subjects[home] = Subject(manager, config.schema, variant.name, may_be_absent)
+                await _load_all(manager, ids, into_memory=variant.memory)
+                subjects[home] = Subject(
+                    manager, config.schema, variant.name, workload.may_be_absent
+                )
             plans = {one.workload: one.workload.plan(seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()
+
+
+async def _load_all(
+    manager: AsyncStateManager | StateManager, ids: Sequence[str], *, into_memory: bool
+) -> None:
+    """Load every state, until the process holds all of them where it keeps any.
+
+    It keeps none before it hears what others change, which takes a moment. Raises ``StudyError``
+    where that does not happen.
+    """
+    until = time.monotonic() + LISTENING_S
+    while True:
+        for start in range(0, len(ids), LOADED_AT_ONCE):
+            some = ids[start : start + LOADED_AT_ONCE]
+            if isinstance(manager, AsyncStateManager):
+                await manager.load_states(some)
+            else:
+                await asyncio.to_thread(manager.load_states, some)
+        # What is not held by now was put there in the round that ends here.
+        if not into_memory or manager.get_cache_stats().memory_hits:
+            return
+        if time.monotonic() > until:
+            raise StudyError(
+                f"the in-process tier has kept no state within {LISTENING_S:g} s: does Redis allow "
+                "SUBSCRIBE to this user?"
+            )
+        await asyncio.sleep(0.01)

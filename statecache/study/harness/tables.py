@@ -23,12 +23,14 @@ def load_table(
     *,
     state: Mapping[str, Any] | None = None,
     size: int = 0,
+    outside_writes: bool = False,
 ) -> None:
     """Make the table, and give every id this state: without one, a document of number 0.
 
+    ``outside_writes`` adds the triggers that note writes made behind the managers' backs.
     Autovacuum is off: a vacuum in the middle of a measurement would be one variant's bad luck.
     """
-    init_db(servers.database_url, schema=schema)
+    init_db(servers.database_url, schema=schema, outside_writes=outside_writes)
     table = sql.Identifier(schema, "trigger_state")
     fill = sql.SQL(
         "INSERT INTO {} (trigger_id, state_data) SELECT id, %s::jsonb FROM unnest(%s::text[]) id"

@@ -33,6 +33,8 @@ class Variant:
     #: Further fields of ``CacheConfig``.
     settings: Mapping[str, Any] = field(default_factory=dict)
     synchronous_commit: bool = True
+    #: Its table has the triggers that note writes made behind the managers' backs.
+    outside_writes: bool = False
     #: What tells it apart from another variant with the same mechanisms.
     mark: str = ""
 
@@ -52,6 +54,7 @@ class Variant:
             "timeout_ms": TIMEOUT_MS,
             "gather": self.gather,
             "memory_items": 2 * keys if self.memory else 0,
+            "memory_ttl_secs": LONG_TTL_S,
         }
         return CacheConfig(**settings | dict(self.settings))
 

@@ -55,30 +55,38 @@ class Workload:
     #: Shares of the requests; what is neither read nor delete is an update.
     read_share: float = 0.8
     delete_share: float = 0.0
+    #: Share of the keys, popular and rare ones alike, that have no state: they are only loaded.
+    absent_share: float = 0.0
     #: Median of the documents' JSON in bytes, and the standard deviation of its natural logarithm:
     #: 0 where all have the same size.
     size_bytes: int = 190
     size_sigma: float = 0.0
 
     @property
-    def states(self) -> tuple[int, int, bool]:
+    def states(self) -> tuple[int, float, int, bool]:
         """What workloads have in common that can share a table."""
-        return self.keys, self.size_bytes, self.delete_share > 0
+        return self.keys, self.absent_share, self.size_bytes, self.delete_share > 0
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a load may find no state."""
+        return self.delete_share > 0 or self.absent_share > 0
 
     @property
     def initial_state(self) -> dict[str, Any]:
         """The state that every trigger has at first."""
         return document(0, self.size_bytes)
 
-    def ids(self) -> list[str]:
-        """Return the triggers."""
-        return trigger_ids(self.keys)
-
     def plan(self, seed: int) -> Plan:
         """Return the requests."""
         return make_plan(self, seed)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.absent_share <= 1 or (self.absent_share and self.read_share < 1):
+            raise StudyError(
+                f"the absent_share is {self.absent_share} at a read_share of {self.read_share}: "
+                "take 0 to 1, and a read_share of 1 where it is not 0."
+            )
         shares = self.hot_keys, self.hot_share, self.read_share, self.delete_share
         if not all(0 <= share <= 1 for share in shares) or self.read_share + self.delete_share > 1:
             raise StudyError(
@@ -97,6 +105,11 @@ class Workload:
             raise StudyError(
                 f"size_bytes is {self.size_bytes}: take 0 to {LARGEST_BYTES}, a state's limit."
             )
+
+    @property
+    def loaded_ids(self) -> list[str]:
+        """The keys that have a state beforehand; which ones are popular is drawn apart."""
+        return trigger_ids(round(self.keys * (1 - self.absent_share)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from statecache.study.display import Picture
 from statecache.study.harness.variants import ALL, NONE, REDIS
 from statecache.study.questions.concurrency.findings import Findings
 from statecache.study.questions.concurrency.measure import (
@@ -18,7 +19,6 @@ from statecache.study.questions.concurrency.measure import (
     VARIANTS,
 )
 from statecache.study.questions.concurrency.sentences import capacity_text
-from statecache.study.ttl_figures import Picture
 
 __all__ = ["callers_picture", "capacity_picture", "latency_picture", "trade_picture"]
 

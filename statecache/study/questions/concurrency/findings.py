@@ -13,6 +13,7 @@ from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.capacity import Capacity, find_capacity
 from statecache.study.harness.campaign import AGAIN
 from statecache.study.harness.variants import GATHER, NONE
+from statecache.study.histograms import pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
@@ -229,7 +230,7 @@ def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:
                 "p99_us": p99.mean,
                 "p99_low": p99.low,
                 "p99_high": p99.high,
-                "pooled_p99_us": _quantile(own, 0.99) if count >= P99_FROM else math.nan,
+                "pooled_p99_us": quantile_us(pooled(own), 0.99) if count >= P99_FROM else math.nan,
                 "latencies": count,
                 "failed": float(group["failed"].mean()),
                 "saturated": float(group["saturated"].mean()),
@@ -238,13 +239,6 @@ def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _quantile(histogram: pd.DataFrame, share: float) -> float:
-    """Return a quantile of pooled latencies in µs: the upper limit of its bucket."""
-    counts = histogram.groupby("high_us")["count"].sum().sort_index().cumsum()
-    place = int(np.searchsorted(counts.to_numpy(), share * float(counts.iloc[-1])))
-    return float(counts.index[place])
 
 
 def _limits(name: str, interval: Interval) -> dict[str, float]:

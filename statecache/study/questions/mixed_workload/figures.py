@@ -11,11 +11,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from statecache.study.bounds import gain_where_reads_are_saved
+from statecache.study.display import Picture
 from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
 from statecache.study.questions.mixed_workload.findings import Findings
 from statecache.study.questions.mixed_workload.measure import DOCUMENTED_SHARE, GATHER_REDIS
 from statecache.study.questions.mixed_workload.sentences import ttl_text
-from statecache.study.ttl_figures import Picture
 
 __all__ = ["gain_picture", "heat_picture", "saved_picture"]
 

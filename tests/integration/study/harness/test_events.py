@@ -45,7 +45,7 @@ async def run(
 def test_every_event_is_in_the_states_once(
     scratch: Scratch, servers: Servers, drive: Drive
 ) -> None:
-    load_table(servers, scratch.schema, LOAD.ids(), state=LOAD.initial_state)
+    load_table(servers, scratch.schema, LOAD.loaded_ids, state=LOAD.initial_state)
     with open_audit(servers) as audit:
         cell = asyncio.run(run(scratch, audit, drive))
         counted = sum(held.number for held in audit.rows(scratch.schema).values())
@@ -55,6 +55,6 @@ def test_every_event_is_in_the_states_once(
 
 
 def test_an_event_that_was_not_made_is_found(scratch: Scratch, servers: Servers) -> None:
-    load_table(servers, scratch.schema, LOAD.ids(), state=LOAD.initial_state)
+    load_table(servers, scratch.schema, LOAD.loaded_ids, state=LOAD.initial_state)
     with open_audit(servers) as audit, pytest.raises(StudyError, match="events were lost"):
         asyncio.run(run(scratch, audit, Closed(4, 0.1), Forgetful))

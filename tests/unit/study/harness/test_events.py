@@ -16,11 +16,11 @@ def test_the_events_are_departures_of_the_busiest_routes_in_their_order() -> Non
     wanted = stream[stream["key"].isin(busiest)][:200]
     assert plan.ids == wanted["key"].tolist()
     assert plan.delays_min == wanted["delay_min"].tolist()
-    assert set(plan.ids) <= set(EngineLoad(triggers=5).ids())
+    assert set(plan.ids) <= set(EngineLoad(triggers=5).loaded_ids)
 
 
 def test_a_week_that_has_fewer_routes_or_events_is_refused() -> None:
     with pytest.raises(StudyError, match="routes"):
-        EngineLoad(triggers=10_000).ids()
+        EngineLoad(triggers=10_000).plan(seed=1)
     with pytest.raises(StudyError, match="events"):
         EngineLoad(triggers=1, events=100_000).plan(seed=1)

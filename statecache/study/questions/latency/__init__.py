@@ -1,0 +1,1 @@
+"""Cache hit against database read, and what writing through the cache costs."""

@@ -1,0 +1,1 @@
+"""Which mechanism helps: gathering, Redis, the in-process tier, and every other one alone."""
