@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -144,14 +146,23 @@ def saved_picture(findings: Findings) -> Picture:
         alt=(
             "Share of PostgreSQL's statements and of its CPU time that Redis saves, against the "
             f"hit rate: statements lie on the line of ρh; at 80 % reads and "
-            f"{100 * best['hit_rate']:.0f} % hits {100 * best['saved']:.0f} % of the statements "
-            f"and {100 * best['cpu_saved']:.0f} % of the CPU time are saved."
+            f"{100 * best['hit_rate']:.0f} % hits {100 * best['saved']:.0f} % of the statements"
+            + (
+                " are saved."
+                if math.isnan(best["cpu_saved"])
+                else f" and {100 * best['cpu_saved']:.0f} % of the CPU time are saved."
+            )
         ),
         caption=(
             "Saved by Redis against the uncached manager, without gathering. Lines: the bounds "
-            "ρh for statements (ρ: share of reads, h: hit rate) and φh for CPU time, with a "
-            f"write measured at {findings.costs.write_over_read:.1f} times the cost of a read; "
-            f"bars: 95 %. {_about(findings)}."
+            "ρh for statements (ρ: share of reads, h: hit rate) and φh for CPU time"
+            + (
+                ", which cannot be seen on servers that are not ours"
+                if math.isnan(findings.costs.write_over_read)
+                else f", with a write measured at {findings.costs.write_over_read:.1f} times the "
+                "cost of a read"
+            )
+            + f"; bars: 95 %. {_about(findings)}."
         ),
         table=pd.DataFrame(
             {

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -181,21 +182,29 @@ def test_settings_that_cannot_be_judged_are_refused() -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 8])
-def test_everything_is_said_and_drawn_without_a_warning(blocks: int) -> None:
+@pytest.mark.parametrize("seen", [True, False], ids=["", "foreign servers"])
+def test_everything_is_said_and_drawn_without_a_warning(blocks: int, seen: bool) -> None:
     apply_style()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        findings = found(chosen=replace(SETTINGS, blocks=blocks))
+        run = run_of(chosen=replace(SETTINGS, blocks=blocks))
+        if not seen:
+            run.measurements.cells["backend_us_per_op"] = math.nan
+        findings = find(run)
         pictures = [
             picture(findings)
             for picture in (figures.heat_picture, figures.saved_picture, figures.gain_picture)
         ]
         for picture in pictures:
             picture.figure.canvas.draw()
+            plt.close(picture.figure)
             assert "loopback" in picture.caption
             assert len(picture.table)
         said = [*sentences.answer(findings), *sentences.limits(findings)]
         said.append(sentences.table_caption(findings))
+        said += [one.why for one in sentences.measured(findings)]
+        if blocks > 1:
+            said += [picture.caption + picture.alt for picture in pictures]
     assert set(sentences.TABLE_FORMATS) <= set(sentences.table(findings).columns)
     assert len(sentences.table(findings)) == 2 * 6
     if blocks > 1:
