@@ -135,6 +135,13 @@ def run_command(
         list[str] | None,
         typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recorded stream (parquet) that takes the place of the drawn requests.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run.")
     ] = False,
@@ -147,11 +154,20 @@ def run_command(
         from statecache.study.checkout import find_root
         from statecache.study.experiments import parse_override
         from statecache.study.runner import resume_study, run_study
-    if resume and parameter:
-        raise UsageError("--resume goes on with the run's own parameters: leave out -p.")
+        from statecache.study.traces import TraceError, read_trace
+    if resume and (parameter or trace):
+        raise UsageError(
+            "--resume goes on with the run's own parameters: leave out -p and --trace."
+        )
     root = find_root()
     folder = results or root / "results"
     overrides = dict(parse_override(text) for text in parameter or [])
+    if trace is not None:
+        try:
+            read_trace(trace)
+        except TraceError as error:
+            raise UsageError(str(error)) from error
+        overrides["trace"] = str(trace.resolve())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:

@@ -96,7 +96,7 @@ async def open_stand(
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
                 ids = workload.loaded_ids
-                config = variant.config(workspace, places[home], workload.keys)
+                config = variant.config(workspace, places[home], len(ids))
                 load_table(
                     servers,
                     config.schema,

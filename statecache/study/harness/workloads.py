@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.documents import LARGEST_BYTES, document, least_size, trigger_ids
-from statecache.study.traces import DELETE, READ, WRITE, Trace
+from statecache.study.traces import DELETE, READ, WRITE, Trace, read_trace
 
 __all__ = [
     "Arrivals",
@@ -61,25 +62,9 @@ class Workload:
     #: 0 where all have the same size.
     size_bytes: int = 190
     size_sigma: float = 0.0
-
-    @property
-    def states(self) -> tuple[int, float, int, bool]:
-        """What workloads have in common that can share a table."""
-        return self.keys, self.absent_share, self.size_bytes, self.delete_share > 0
-
-    @property
-    def may_be_absent(self) -> bool:
-        """Whether a load may find no state."""
-        return self.delete_share > 0 or self.absent_share > 0
-
-    @property
-    def initial_state(self) -> dict[str, Any]:
-        """The state that every trigger has at first."""
-        return document(0, self.size_bytes)
-
-    def plan(self, seed: int) -> Plan:
-        """Return the requests."""
-        return make_plan(self, seed)
+    #: File or folder of a recorded stream: its keys, operations and sizes are taken, in its order,
+    #: and nothing is drawn.
+    trace: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.absent_share <= 1 or (self.absent_share and self.read_share < 1):
@@ -107,9 +92,36 @@ class Workload:
             )
 
     @property
+    def ids(self) -> list[str]:
+        """The ids of all keys; of a recorded stream those that it names."""
+        if not self.trace:
+            return trigger_ids(self.keys)
+        return list(dict.fromkeys(trace_plan(_recorded(self.trace)).ids))
+
+    @property
     def loaded_ids(self) -> list[str]:
         """The keys that have a state beforehand; which ones are popular is drawn apart."""
-        return trigger_ids(round(self.keys * (1 - self.absent_share)))
+        ids = self.ids
+        return ids[: round(len(ids) * (1 - self.absent_share))]
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether states come and go, or are missing, so that a load may find none."""
+        return bool(self.trace) or self.delete_share > 0 or self.absent_share > 0
+
+    @property
+    def states(self) -> tuple[int, float, int, bool, str]:
+        """What workloads have in common that can share a table."""
+        return self.keys, self.absent_share, self.size_bytes, self.may_be_absent, self.trace
+
+    @property
+    def initial_state(self) -> dict[str, Any]:
+        """The state that every key has at first."""
+        return document(0, self.size_bytes)
+
+    def plan(self, seed: int) -> Plan:
+        """Return the requests."""
+        return make_plan(self, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +138,14 @@ class Plan:
 
 
 def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
-    """Draw a plan; which ids are popular has nothing to do with their order."""
+    """Draw a plan; which ids are popular has nothing to do with their order.
+
+    A recorded stream is its own plan. Raises ``StudyError`` where it cannot be read.
+    """
+    if workload.trace:
+        return trace_plan(_recorded(workload.trace))
     draw = np.random.default_rng(seed)
-    ids = trigger_ids(workload.keys)
+    ids = workload.ids
     ranked = draw.permutation(workload.keys)
     weights = _weights(workload)
     places = ranked[draw.choice(workload.keys, size=steps, p=weights)]
@@ -185,6 +202,11 @@ def popular_ids(plan: Plan, count: int) -> list[str]:
     names, uses = np.unique(np.array(plan.ids), return_counts=True)
     ranked: Sequence[str] = names[np.argsort(-uses, kind="stable")].tolist()
     return [str(name) for name in ranked[:: max(1, len(ranked) // count)][:count]]
+
+
+@cache
+def _recorded(path: str) -> Trace:
+    return read_trace(path)
 
 
 def _weights(workload: Workload) -> NDArray[np.float64]:
