@@ -176,6 +176,18 @@ def test_a_rung_that_was_not_sustained_ends_the_ladder_whatever_its_latency(
     assert capacity < 0.8 * PEAKS["none"] / 1.2
 
 
+def test_a_rung_in_which_nothing_was_handled_failed_and_breaks_nothing() -> None:
+    run = run_of()
+    nothing = {"requests": 0, "completed_share": 0.0, "statements_per_op": 0.0}
+    place = run.ladder.cells.index[run.ladder.cells["mechanisms"] == "none"][0]
+    for column, value in (nothing | {"request_p99_us": math.nan}).items():
+        run.ladder.cells.loc[place, column] = value
+    findings = find(run)
+    assert "exactly once" in assert_agreement(findings)
+    assert 700 < findings.capacities["none"].interval.mean <= 801, "the fit evens one rung out"
+    assert findings.ladder["p99_us"].notna().all()
+
+
 def test_a_backlog_of_chance_does_not_end_a_ladder() -> None:
     run = run_of()
     run.ladder.cells["unfinished_end"] = 12
