@@ -75,7 +75,8 @@ def capacity_text(capacity: Capacity) -> str:
     """Return a capacity with its interval."""
     found = capacity.interval
     sign = {"?": "about "}.get(capacity.sign, capacity.sign)
-    return f"{sign}{found.mean:,.0f} ({found.low:,.0f}–{found.high:,.0f})"
+    limits = "" if math.isnan(found.low) else f" ({found.low:,.0f}–{found.high:,.0f})"
+    return f"{sign}{found.mean:,.0f}{limits}"
 
 
 def _known(interval: Interval, sign: str) -> Interval:
@@ -110,7 +111,12 @@ def measured(findings: Findings) -> list[Measured]:
             why=f"One call after the other, loads take {100 * findings.one_by_one_share:.0f} % of "
             "the time without a cache, and only that can be saved.",
         ),
-        _measured(findings, "concurrent_uncached", average(cells, none, rate, LEVEL), at),
+        _measured(
+            findings,
+            "concurrent_uncached",
+            average(cells, none, rate, LEVEL),
+            at.rpartition(", ")[0],
+        ),
         _measured(findings, "concurrent_cached", average(cells, redis, rate, LEVEL), at),
         _measured(
             findings,
@@ -124,7 +130,7 @@ def measured(findings: Findings) -> list[Measured]:
             findings,
             "concurrent_gain",
             ratio(cells, gathered, gather, rate, LEVEL),
-            f"both gather, {at}",
+            "both gather, otherwise the same",
         ),
         *_capacities(findings, bound),
     ]
