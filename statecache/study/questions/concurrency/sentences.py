@@ -246,9 +246,10 @@ def limits(findings: Findings) -> list[str]:
             "wait for the one before counts as latency."
         ),
         (
-            f"A rung lasts {1000 * settings.ladder_seconds:g} ms: an overload of a few per cent "
-            "shows only as a growing backlog, so a capacity is known to about a rung, a ratio of "
-            f"{settings.step:g}."
+            f"A rung lasts {1000 * settings.ladder_seconds:g} ms: an overload of less than "
+            f"{100 * min(1.0, settings.limit_ms / 1000 / settings.ladder_seconds):.0f} % does not "
+            "bring latency to the limit in that time and shows only as a growing backlog, so a "
+            f"capacity is known to about a rung, a ratio of {settings.step:g}, and rather too high."
         ),
         findings.run.closed.placement or "Client and servers share all cores.",
     ]
