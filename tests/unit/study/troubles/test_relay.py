@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
+from statecache.study.troubles.relay import TroubleRelay, running_relay
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What each notebook asks: what it measures, what it finds, and its figures."""
