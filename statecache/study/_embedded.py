@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from statecache.study import _supervisor
+from statecache.study._held import held_process
 from statecache.study.errors import ServersError
 
 __all__ = ["embedded_servers"]
@@ -55,46 +54,16 @@ def embedded_servers() -> Iterator[dict[str, str]]:
     On return they are stopped and their data is gone. Raises ``ServersError`` where they cannot
     be started, or where the supervisor did not live to clean up.
     """
-    # By path and isolated: no import of statecache, nothing from the working folder. In a session
-    # of its own, so that a terminal's Ctrl-C reaches neither the supervisor nor the servers.
-    supervisor = subprocess.Popen(  # noqa: S603 - our own file
-        [sys.executable, "-I", _supervisor.__file__, json.dumps(_plan())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        bufsize=0,
-    )
-    assert supervisor.stdin is not None  # noqa: S101 - for the type checker
-    _held_pipes.add(supervisor.stdin)
-    try:
-        with supervisor:
-            try:
-                answer = _read_answer(supervisor)
-                yield answer
-            finally:
-                supervisor.stdin.close()
-    finally:
-        _held_pipes.discard(supervisor.stdin)
+    with held_process(
+        _supervisor.__file__, json.dumps(_plan()), stderr=subprocess.PIPE
+    ) as supervisor:
+        answer = _read_answer(supervisor)
+        yield answer
     if supervisor.returncode:
         raise ServersError(
             f"The supervisor of the embedded servers ended early with status "
             f"{supervisor.returncode}, and so did they: remove {answer['folder']} and run again."
         )
-
-
-#: The pipes whose closing stops servers. Close-on-exec keeps them from other programs; a forked
-#: copy of this process must not hold the servers up either.
-_held_pipes: set[IO[bytes]] = set()
-
-
-def _release_pipes() -> None:
-    for pipe in _held_pipes:
-        pipe.close()
-    _held_pipes.clear()
-
-
-os.register_at_fork(after_in_child=_release_pipes)
 
 
 def _plan() -> dict[str, Any]:

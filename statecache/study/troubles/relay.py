@@ -1,44 +1,27 @@
-"""A relay in front of a server, in a process of its own: slow, resetting or silent at will.
-
-``python trouble_relay.py HOST PORT`` writes its port to stdout and then obeys lines of JSON on
-stdin, each answered by a line once it holds; it ends when stdin ends. In a process of its own,
-since in the caller's it would take turns with what is measured. Standard library only: it is run
-by its path.
-"""
+"""A relay in front of a server, in a process of its own: slow, resetting or silent at will."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import random
-import socket
-import struct
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
 from urllib.parse import urlsplit
+
+from statecache.study.bench import _trouble_relay
+from statecache.study.relay_process import LOOPBACK, RelayProcess
 
 __all__ = ["TroubleRelay", "running_relay"]
 
 
-class TroubleRelay:
+class TroubleRelay(RelayProcess):
     """The relay's process, seen by whoever started it."""
-
-    def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
-        self._stdin, self._stdout = stdin, stdout
-        self.port = int(stdout.readline())
 
     def delay(self, milliseconds: float) -> None:
         """Let every answer of the server arrive that much later; throughput is not limited."""
-        self._tell({"delay_s": milliseconds / 1000})
+        self.tell(delay_s=milliseconds / 1000)
 
     def reset(self, least: int, most: int) -> None:
         """Reset each connection after that many bytes of answers, those that are open at once."""
-        self._tell({"reset_after": [least, most]})
+        self.tell(reset_after=[least, most])
 
     def forget_subscribers(self) -> None:
         """Pass nothing on, in either direction, on connections that have subscribed to anything.
@@ -46,187 +29,17 @@ class TroubleRelay:
         Both ends stay open and nobody is told, as with a firewall that has forgotten them. So it
         is with those that subscribe later.
         """
-        self._tell({"forget_subscribers": True})
+        self.tell(forget_subscribers=True)
 
     def heal(self) -> None:
         """Be a cable again; connections that were forgotten are reset."""
-        self._tell({})
-
-    def address(self, url: str) -> str:
-        """Return the address of the same server behind this relay."""
-        parts = urlsplit(url)
-        credentials, at, _host = parts.netloc.rpartition("@")
-        return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.port}").geturl()
-
-    def _tell(self, command: dict[str, Any]) -> None:
-        print(json.dumps(command), file=self._stdin, flush=True)
-        self._stdout.readline()
+        self.tell()
 
 
 @contextmanager
 def running_relay(url: str) -> Iterator[TroubleRelay]:
     """Run a relay to the server at ``url`` beside the block."""
     parts = urlsplit(url)
-    command = [sys.executable, "-I", __file__, parts.hostname or "127.0.0.1", str(parts.port)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
-        assert process.stdin is not None  # noqa: S101 - for the type checker
-        assert process.stdout is not None  # noqa: S101
-        with process.stdin:
-            yield TroubleRelay(process.stdin, process.stdout)
-
-
-# The process itself.
-
-
-class _Relay:
-    """What holds now, for all connections."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self.target = target
-        self.delay_s = 0.0
-        self.reset_after: list[int] | None = None
-        self.forgets_subscribers = False
-        self.dice = random.Random(1)  # noqa: S311 - to be repeatable
-        self.answers: set[_Answers] = set()
-
-    def obey(self, command: dict[str, Any]) -> None:
-        self.delay_s = command.get("delay_s", 0.0)
-        self.reset_after = command.get("reset_after")
-        forgot, self.forgets_subscribers = self.forgets_subscribers, "forget_subscribers" in command
-        for connection in list(self.answers):
-            connection.limit()
-            if forgot:
-                connection.reset_subscriber()
-
-
-class _Requests(asyncio.Protocol):
-    """The client's side of a connection: what it sends passes at once."""
-
-    def __init__(self, relay: _Relay) -> None:
-        self._relay = relay
-        self._server: asyncio.Transport | None = None
-        self._waiting = bytearray()
-        self._connecting: asyncio.Task[None] | None = None
-        self.has_subscribed = False
-
-    @property
-    def is_forgotten(self) -> bool:
-        """Whether nothing passes any more."""
-        return self.has_subscribed and self._relay.forgets_subscribers
-
-    def connection_made(self, transport: Any) -> None:
-        self._connecting = asyncio.get_running_loop().create_task(self._connect(transport))
-
-    async def _connect(self, client: asyncio.Transport) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            self._server, _ = await loop.create_connection(
-                lambda: _Answers(self._relay, self, client), *self._relay.target
-            )
-        except OSError:
-            client.abort()
-            return
-        if client.is_closing():
-            self._server.abort()
-        else:
-            self._server.write(self._waiting)
-
-    def data_received(self, data: bytes) -> None:
-        self.has_subscribed = self.has_subscribed or b"SUBSCRIBE" in data.upper()
-        if self.is_forgotten:
-            return
-        if self._server is None:
-            self._waiting += data
-        else:
-            self._server.write(data)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        if self._server is not None:
-            self._server.close()
-
-
-class _Answers(asyncio.Protocol):
-    """The server's side of a connection: answers pass late, or are where it ends."""
-
-    def __init__(self, relay: _Relay, requests: _Requests, client: asyncio.Transport) -> None:
-        self._relay, self._requests, self._client = relay, requests, client
-        self._late: deque[tuple[float, bytes]] = deque()
-        self._bytes_left: int | None = None
-
-    def connection_made(self, _transport: Any) -> None:
-        self._relay.answers.add(self)
-        self.limit()
-
-    def limit(self) -> None:
-        """Draw after how many bytes this connection is to be reset, if at all."""
-        after = self._relay.reset_after
-        self._bytes_left = None if after is None else self._relay.dice.randint(*after)
-
-    def reset_subscriber(self) -> None:
-        """Reset the connection if it was one that nothing passed on: its data are lost."""
-        if self._requests.has_subscribed:
-            self._reset()
-
-    def data_received(self, data: bytes) -> None:
-        if self._requests.is_forgotten:
-            return
-        if self._bytes_left is not None:
-            data, self._bytes_left = data[: self._bytes_left], self._bytes_left - len(data)
-        delay_s = self._relay.delay_s
-        if delay_s or self._late:
-            loop = asyncio.get_running_loop()
-            if not self._late:
-                loop.call_later(delay_s, self._pass_on)
-            self._late.append((loop.time() + delay_s, data))
-        else:
-            self._client.write(data)
-        if self._bytes_left is not None and self._bytes_left <= 0:
-            self._reset()
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._relay.answers.discard(self)
-        self._client.close()
-
-    def _pass_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._late and self._late[0][0] <= loop.time():
-            self._client.write(self._late.popleft()[1])
-        if self._late:
-            loop.call_at(self._late[0][0], self._pass_on)
-
-    def _reset(self) -> None:
-        """End it as a crashed host or a firewall would: with a reset instead of a farewell."""
-        connection = self._client.get_extra_info("socket")
-        if connection is not None and not self._client.is_closing():
-            linger = struct.pack("ii", 1, 0)  # on, for no time
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._client.abort()
-
-
-async def _main(host: str, port: int) -> None:
-    loop = asyncio.get_running_loop()
-    relay = _Relay((host, port))
-    server = await loop.create_server(lambda: _Requests(relay), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the parent reads it
-    ended = asyncio.Event()
-    waiting = bytearray()
-
-    def obey() -> None:
-        data = os.read(sys.stdin.fileno(), 4096)
-        if not data:
-            ended.set()
-        waiting.extend(data)
-        while b"\n" in waiting:
-            line, _, rest = bytes(waiting).partition(b"\n")
-            waiting[:] = rest
-            relay.obey(json.loads(line))
-            print(flush=True)  # noqa: T201
-
-    loop.add_reader(sys.stdin.fileno(), obey)
-    await ended.wait()
-    server.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))
+    arguments = parts.hostname or LOOPBACK, str(parts.port)
+    with TroubleRelay.running(_trouble_relay.__file__, *arguments) as relay:
+        yield relay
