@@ -39,6 +39,10 @@ Database: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 CONNECT_TIMEOUT_S = 5
 
+#: Tells a child process that the servers in its environment are embedded ones, which may be pinned
+#: and whose processes can be seen.
+EMBEDDED = "STATECACHE_EMBEDDED_SERVERS"
+
 #: What of PostgreSQL's settings a reader needs in order to judge a figure.
 _POSTGRES_SETTINGS = (
     "fsync",
@@ -66,7 +70,8 @@ class Servers:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that lead a child process to the same servers."""
-        return {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        return urls | {EMBEDDED: "yes" if self.embedded else ""}
 
 
 @contextmanager
@@ -87,7 +92,8 @@ def running_servers(environ: Mapping[str, str] | None = None) -> Iterator[Server
             "or neither for embedded ones."
         )
     if not missing:
-        servers = Servers(urls["DATABASE_URL"], urls["REDIS_URL"], embedded=False)
+        embedded = bool(environ.get(EMBEDDED))
+        servers = Servers(urls["DATABASE_URL"], urls["REDIS_URL"], embedded=embedded)
         _check_answers(servers)
         yield servers
     else:
