@@ -21,6 +21,7 @@ from statecache.study.progress import PROGRESS_FILE, read_progress
 from statecache.study.report import render_notebook, render_results_index, render_run
 from statecache.study.runfolder import RunFolder, newest_unfinished, utc_now
 from statecache.study.servers import Servers, describe, running_servers
+from statecache.study.verdicts import LEVEL
 from statecache.study.workspace import TOKEN, clean_up, new_token
 
 __all__ = ["Outcome", "resume_study", "run_study", "summary_lines"]
@@ -75,7 +76,9 @@ def summary_lines(folder: RunFolder) -> list[str]:
     found = folder.read_verdicts()
     judged = [
         f"{row['verdict']}: {row['claim']} (measured {row['measured']}, "
-        f"95 % interval {row['interval']}, profile {row['profile']})"
+        f"{100 * LEVEL:.0f} % interval {row['interval']}, profile {row['profile']})"
+        if row["measured"]
+        else f"{row['verdict']}: {row['claim']} (not measured)"
         for row in found.get("verdicts", [])
     ]
     return [*map(str, found.get("answer", [])), *judged]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from statecache.study.harness.timing import median, ratio
-from statecache.study.intervals import Interval
+from statecache.study.harness.timing import median
+from statecache.study.intervals import MIN_PAIRS, Interval, ratio_interval
 
 __all__ = [
     "AT_LEAST",
@@ -25,9 +25,6 @@ AT_LEAST: Literal["at least"] = "at least"
 AT_MOST: Literal["at most"] = "at most"
 
 Word = Literal["met", "missed", "not decided", "shown"]
-
-#: Fewer pairs than this decide nothing.
-MIN_PAIRS = 8
 
 
 class Goal(NamedTuple):
@@ -96,7 +93,7 @@ def paired_row(
         name=name,
         what=what,
         against=against,
-        value=ratio(ours, theirs),
+        value=ratio_interval(ours, theirs),
         goal=goal,
         pairs=len(ours),
         ours=median(ours) * scale,
@@ -110,7 +107,7 @@ def variant_line(
     name: str, rates: Sequence[float], baseline: Sequence[float], unit: str
 ) -> dict[str, Any]:
     """Return a table's line: the median rate, and its multiple of the baseline's with interval."""
-    times = ratio(rates, baseline)
+    times = ratio_interval(rates, baseline)
     return {
         "variant": name.replace("_", " + "),
         unit: round(median(rates)),

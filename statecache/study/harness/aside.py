@@ -24,11 +24,11 @@ def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     thread = threading.Thread(target=runner.run, name="statecache-aside", daemon=True)
     thread.start()
     try:
-        while thread.is_alive():  # a join without a limit would not let Ctrl-C through
-            thread.join(0.2)
+        # Not a join: one that is interrupted takes the thread for ended.
+        runner.ended.wait()
     except KeyboardInterrupt:
         runner.cancel()
-        thread.join()
+        runner.ended.wait()
         raise
     result: T = runner.result()
     return result
@@ -39,6 +39,7 @@ class _Runner:
 
     def __init__(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._main = main
+        self.ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._value: Any = None
@@ -50,6 +51,8 @@ class _Runner:
                 self._value = runner.run(self._noted())
         except BaseException as error:  # raised again where somebody waits for it
             self._error = error
+        finally:
+            self.ended.set()
 
     async def _noted(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()

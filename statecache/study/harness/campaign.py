@@ -19,7 +19,7 @@ from statecache.study.harness.stand import Condition, Stand, open_stand
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
 
-__all__ = ["AGAIN", "Campaign", "Measurements", "again"]
+__all__ = ["AGAIN", "BlockLog", "Campaign", "Measurements", "again"]
 
 #: A block is disturbed if others had more than this share of the machine during one of its cells.
 DISTURBED: Final = 0.25
@@ -74,7 +74,7 @@ class Campaign:
         all, the most disturbed ones first; of two attempts the quieter one is kept, whatever it
         shows. A block is kept when it is complete. Raises ``StudyError``.
         """
-        log = _Log(self.folder, self.notebook, self._fingerprint(conditions))
+        log = BlockLog(self.folder, self.notebook, self.fingerprint(conditions))
         if log.missing(blocks) or log.to_repeat(blocks):
             async with open_stand(
                 self.servers, conditions, seed=self.seed, pool_size=self.pool_size
@@ -93,7 +93,7 @@ class Campaign:
         self,
         stand: Stand,
         conditions: Sequence[Condition],
-        log: _Log,
+        log: BlockLog,
         number: tuple[int, int],
         share: tuple[float, float],
     ) -> None:
@@ -122,7 +122,7 @@ class Campaign:
             histograms.append(buckets)
         log.keep(block, attempt, pd.DataFrame(rows), pd.concat(histograms, ignore_index=True))
 
-    def _fingerprint(self, conditions: Sequence[Condition]) -> str:
+    def fingerprint(self, conditions: Sequence[Condition]) -> str:
         """Return a hash of all that a block depends on, so that no run takes another one's."""
         names = [condition.cell for condition in conditions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -131,7 +131,7 @@ class Campaign:
         return hashlib.sha256(chosen.encode()).hexdigest()[:8]
 
 
-class _Log:
+class BlockLog:
     """The blocks of a campaign in a run's folder."""
 
     def __init__(self, folder: RunFolder, notebook: str, fingerprint: str) -> None:

@@ -1,4 +1,4 @@
-"""Interleaved repetitions and the intervals of their ratios.
+"""Interleaved repetitions, to be compared in pairs.
 
 A machine that is busy for a second is busy for whoever runs in that second. So variants take
 turns in rounds of milliseconds, in random order, and only rounds of the same turn are compared.
@@ -7,14 +7,11 @@ turns in rounds of milliseconds, in random order, and only rounds of the same tu
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
-
-from statecache.study.intervals import Interval, mean_interval
 
 __all__ = [
     "Round",
@@ -22,7 +19,6 @@ __all__ = [
     "cycle",
     "interleave",
     "median",
-    "ratio",
     "timed",
     "timed_async",
 ]
@@ -60,12 +56,6 @@ async def interleave(
                 measured[name].append(result)
         on_turn((turn + 1) / (pairs + 1))
     return measured
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Return the ratio of paired measurements: their geometric mean, with its t interval."""
-    logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
-    return Interval(*(math.exp(part) for part in mean_interval(logs)))
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from statecache.study.harness.timing import cycle, interleave, ratio, timed, timed_async
+from statecache.study.harness.timing import cycle, interleave, timed, timed_async
 
 
 def run(pairs: int, seed: int = 1) -> tuple[list[str], dict[str, list[int]], list[float]]:
@@ -74,33 +70,6 @@ def test_synchronous_rounds_can_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert ran == 1
-
-
-def test_a_ratio_by_hand() -> None:
-    # Logs 0, ln 4: mean ln 2; s = ln 4 / sqrt 2, t(.975, 1) = 12.7062.
-    mean, low, high = ratio([3.0, 20.0], [3.0, 5.0])
-    reach = 12.7062 * math.log(4) / 2
-    assert mean == pytest.approx(2.0)
-    assert (low, high) == pytest.approx((2 / math.exp(reach), 2 * math.exp(reach)), rel=1e-4)
-
-
-@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=9))
-def test_the_ratio_the_other_way_round_is_its_inverse(pairs: list[tuple[float, float]]) -> None:
-    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    mean, low, high = ratio(ours, theirs)
-    assert ratio(theirs, ours) == pytest.approx((1 / mean, 1 / high, 1 / low), rel=1e-9)
-
-
-def test_what_slows_both_sides_of_a_pair_does_not_widen_the_interval() -> None:
-    draw = random.Random(3)
-    busy = [draw.uniform(1, 5) for _ in range(12)]
-    mean, low, high = ratio([2 * b for b in busy], busy)
-    assert (mean, low, high) == pytest.approx((2.0, 2.0, 2.0))
-
-
-def test_a_pair_without_its_partner_is_refused() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        ratio([1.0, 2.0], [1.0])
 
 
 @pytest.mark.parametrize("callers", [1, 3, 10])

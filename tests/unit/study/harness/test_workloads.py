@@ -1,11 +1,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import numpy as np
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from statecache.study.harness.workloads import Workload, make_plan, popular_ids, trigger_ids
-from statecache.study.traces import WRITE
+from statecache.study.errors import StudyError
+from statecache.study.harness.workloads import (
+    Arrivals,
+    Workload,
+    arrivals,
+    document,
+    make_plan,
+    popular_ids,
+    trace_arrivals,
+    trace_plan,
+    trigger_ids,
+)
+from statecache.study.traces import DELETE, READ, WRITE, Trace
 
 IDS = trigger_ids(1_000)
 ZIPF = Workload(keys=1_000)
@@ -47,3 +63,85 @@ def test_popular_ids_go_from_the_most_popular_to_rare_ones() -> None:
     counts = [uses[one] for one in chosen]
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] < counts[0] / 50
+
+
+def test_a_hot_set_gets_its_share() -> None:
+    workload = Workload(keys=1_000, popularity="hot", hot_keys=0.01, hot_share=0.9)
+    uses = Counter(make_plan(workload, 7, 100_000).ids)
+    # 90 % of 100,000 in ten keys; the standard deviation is 95.
+    assert sum(count for _id, count in uses.most_common(10)) == pytest.approx(90_000, abs=700)
+
+
+def test_deletes_and_sizes_are_drawn_as_asked() -> None:
+    workload = Workload(read_share=0.5, delete_share=0.1, size_bytes=2_000, size_sigma=0.5)
+    plan = make_plan(workload, 7, 50_000)
+    assert plan.operations.count(DELETE) / 50_000 == pytest.approx(0.1, abs=0.01)
+    assert plan.operations.count(WRITE) / 50_000 == pytest.approx(0.4, abs=0.016)
+    assert plan.sizes is not None
+    logs = np.log(plan.sizes)
+    # Standard errors .0028 and .0016: seven of them.
+    assert np.median(logs) == pytest.approx(np.log(2_000), abs=0.02)
+    assert logs.std() == pytest.approx(0.5, abs=0.012)
+
+
+@given(size=st.integers(0, 5_000), number=st.integers(0, 1 << 40))
+def test_a_document_has_its_size_and_its_number(size: int, number: int) -> None:
+    encoded = orjson.dumps(document(number, size))
+    assert orjson.loads(encoded)["count"] == number
+    # The number's own digits, and the member that fills up.
+    assert max(size, 150) - 10 <= len(encoded) <= max(size, 200) + 20
+
+
+@pytest.mark.parametrize("kind", ["poisson", "constant"])
+def test_arrivals_are_in_order_within_the_time_and_the_same_for_the_same_seed(
+    kind: Arrivals,
+) -> None:
+    due = arrivals(kind, 500.0, 20.0, seed=3)
+    assert (np.diff(due) >= 0).all()
+    assert due[0] >= 0
+    assert due[-1] < 20.0
+    assert len(due) == pytest.approx(10_000, abs=700)  # 7 standard deviations of 100
+    assert (due == arrivals(kind, 500.0, 20.0, seed=3)).all()
+
+
+def test_poisson_gaps_vary_as_much_as_they_last() -> None:
+    gaps = np.diff(arrivals("poisson", 1_000.0, 50.0, seed=3))
+    # Of 50,000 gaps the ratio's standard error is .0045.
+    assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_trace_becomes_its_own_requests() -> None:
+    trace = Trace(
+        time_s=np.array([10.0, 11.0, 12.0]),
+        key=np.array([1, 0, 1], dtype=np.int32),
+        op=np.array([READ, WRITE, DELETE], dtype=np.uint8),
+        keys=np.array(["a", "b"], dtype=object),
+        size=np.array([0, 500, 0]),
+    )
+    plan = trace_plan(trace)
+    assert plan.ids == ["b", "a", "b"]
+    assert list(plan.operations) == [READ, WRITE, DELETE]
+    assert plan.sizes == [0, 500, 0]
+    assert trace_arrivals(trace, time_scale=10.0).tolist() == pytest.approx([0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keys": 0},
+        {"read_share": 0.9, "delete_share": 0.2},
+        {"hot_share": 1.5},
+        {"popularity": "pareto"},
+        {"size_bytes": 2 << 20},
+        {"size_sigma": -1.0},
+        {"zipf_exponent": float("nan")},
+    ],
+)
+def test_a_workload_that_cannot_be_is_refused_in_one_sentence(wrong: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match=r"^[^\n]+: take [^\n]+\.$"):
+        Workload(**wrong)
+
+
+def test_no_arrival_at_all_is_refused() -> None:
+    with pytest.raises(StudyError, match="no request starts"):
+        arrivals("poisson", 1e-9, 0.001, seed=1)
