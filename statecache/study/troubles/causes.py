@@ -47,6 +47,10 @@ def trouble_of(
         empty()
         relay.heal()
 
+    def cut() -> None:
+        relay.refuse()
+        back_without_data()
+
     troubles = [
         Trouble("none", _nothing, _nothing),
         Trouble("slow", lambda: relay.delay(DELAY_MS), relay.heal),
@@ -57,7 +61,7 @@ def trouble_of(
         troubles += [
             Trouble("dead", relay.refuse, back_without_data),
             Trouble("hung", relay.hold, relay.heal),
-            Trouble("restarted", relay.refuse, back_without_data),
+            Trouble("restarted", cut, _nothing),
         ]
     else:
 

@@ -1,4 +1,4 @@
-"""A relay in front of a server, in a process of its own: slow, resetting, silent or gone at will."""
+"""A relay in front of a server, in a process of its own: slow, silent or gone at will."""
 
 from __future__ import annotations
 
