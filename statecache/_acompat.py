@@ -7,7 +7,6 @@ prefix, which leads to the twin.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import types
@@ -15,6 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias, TypeVar
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from statecache.forking import in_each_child, in_each_process, leave_to_parent
 
 __all__ = [
     "AsyncBackground",
@@ -89,7 +90,10 @@ class AsyncSlots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._semaphore = asyncio.Semaphore(limit) if limit else None
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._semaphore = asyncio.Semaphore(self.limit) if self.limit else None
 
     async def take(self, seconds: float) -> bool:
         """Wait for a slot, that long at most; return whether there was one."""
@@ -112,7 +116,10 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._semaphore = threading.Semaphore(limit) if limit else None
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._semaphore = threading.Semaphore(self.limit) if self.limit else None
 
     def take(self, seconds: float) -> bool:
         """Wait for a slot, that long at most; return whether there was one."""
@@ -132,6 +139,11 @@ class AsyncBackground:
         self._run = run
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        in_each_child(self._begin)
+
+    def _begin(self) -> None:
+        leave_to_parent(self._task)
+        self._task = None
 
     def start(self) -> None:
         """Run the function, unless it runs already in this loop or this was closed."""
@@ -173,22 +185,25 @@ class Background:
     def __init__(self, name: str, run: Callable[[], None]) -> None:
         self._name = name
         self._run = run
+        self._closed = False
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        # A forked child has the object, but not the thread.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
         self._again = False
+        #: Set to wake a pause.
         self._closing = threading.Event()
 
     def start(self) -> None:
         """Run the function, once more if it is running in this process, unless this was closed."""
-        if self._closing.is_set():
+        if self._closed:
             return
-        if self._pid != os.getpid():  # a forked child has the object, but not the thread
-            self._pid, self._lock, self._thread = os.getpid(), threading.Lock(), None
         with self._lock:
             # It may have had its last look at what there is to do.
             self._again = True
-            if not self._is_running():
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
                 self._thread.start()
 
@@ -199,27 +214,25 @@ class Background:
     @property
     def goes_on(self) -> bool:
         """Whether the function is to carry on."""
-        return not self._closing.is_set()
+        return not self._closed
 
     def stop(self) -> None:
         """Let the function end, soon."""
+        self._closed = True
         self._closing.set()
 
     def close(self) -> None:
         """Let the function end, and wait for it for a few seconds."""
-        self._closing.set()
+        self.stop()
         thread = self._thread
-        if thread is not None and self._is_running() and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(5.0)
-
-    def _is_running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
 
     def _main(self) -> None:
         while True:
             self._again = False
             self._run()
             with self._lock:
-                if not self._again or self._closing.is_set():
+                if not self._again or self._closed:
                     self._thread = None
                     return

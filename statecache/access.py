@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Access", "Observer"]
+__all__ = ["Access", "Observer", "wanted_by"]
 
 
 class Access(NamedTuple):
@@ -30,5 +30,15 @@ class Access(NamedTuple):
     size: int = 0
 
 
-#: Called in the caller's own task or thread: it should be quick and must not raise.
+#: Called in the caller's own task or thread: it should be quick and must not raise. One with a
+#: method ``wants(trigger_id) -> bool`` is told of the keys only that it wants, which spares the
+#: others the cost of telling. The answer for a key must stay the same: it is remembered.
 Observer: TypeAlias = Callable[[Access], None]
+
+
+def wanted_by(observer: Observer | None) -> Callable[[str], bool]:
+    """Return what says whether somebody is to be told of a key's accesses."""
+    if observer is None:
+        return lambda _trigger_id: False
+    wants: Callable[[str], bool] = getattr(observer, "wants", lambda _trigger_id: True)
+    return wants

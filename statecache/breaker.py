@@ -7,9 +7,10 @@ doubles the pause, up to ``max_wait_ms``.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+
+from statecache.forking import new_lock
 
 __all__ = ["Breaker"]
 
@@ -31,7 +32,7 @@ class Breaker:
         self._threshold = threshold
         self._max_wait_s = max_wait_ms / 1000
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._failures = 0
         self._wait_s = 0.0
         self._retry_at = 0.0

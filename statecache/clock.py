@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -22,13 +21,11 @@ class ServerClock:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
         self._known: tuple[float, float] | None = None  # (server ms, arrival)
 
     def observe(self, server_ms: float) -> None:
         """Take the time that a reply which has just arrived carries, in ms since the epoch."""
-        with self._lock:
-            self._known = (server_ms, self._clock())
+        self._known = (server_ms, self._clock())
 
     @property
     def is_known(self) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import UnionType
 from typing import Any
 
 import psycopg
@@ -15,11 +16,37 @@ from psycopg.conninfo import conninfo_to_dict
 
 from statecache.errors import ConfigError
 
-__all__ = ["CacheConfig", "check_database_url", "url_from_env"]
+__all__ = ["CacheConfig", "check_database_url", "check_number", "url_from_env"]
 
 log = logging.getLogger("statecache")
 
 PREFIX = "STATE_CACHE_"
+
+_TEN_YEARS = 10 * 365 * 86_400
+
+#: The least and the most that a number may be.
+_RANGES: dict[str, tuple[float, float]] = {
+    "ttl_secs": (0.001, _TEN_YEARS),
+    "timeout_ms": (1, 60_000),
+    "max_state_bytes": (2, 64 << 20),
+    "fill_deadline_ms": (1, 600_000),
+    "tombstone_secs": (0.001, 86_400),
+    "breaker_threshold": (1, 1_000_000),
+    "breaker_max_wait_ms": (1, 600_000),
+    "pool_size": (1, 10_000),
+    "db_timeout_ms": (1, 3_600_000),
+    "max_db_reads": (0, 100_000),
+    "repair_poll_secs": (0, 3_600),
+    "memory_items": (0, 100_000_000),
+    "memory_ttl_secs": (0.001, 86_400),
+    "compress_min_bytes": (0, 64 << 20),
+    "negative_ttl_secs": (0, 3_600),
+    "ttl_jitter": (0, 0.9),
+    "early_refresh": (0, 1_000),
+    "target_hit_rate": (0, 0.999999),
+    "ttl_min_secs": (0.001, _TEN_YEARS),
+    "ttl_max_secs": (0.001, _TEN_YEARS),
+}
 
 #: What PostgreSQL takes as an identifier without surprises: it is folded to lower case elsewhere.
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
@@ -31,7 +58,7 @@ class CacheConfig:
 
     Every field is also an environment variable: ``ttl_secs`` is ``STATE_CACHE_TTL_SECS``.
 
-    Raises ``ConfigError`` for a value out of range.
+    Raises ``ConfigError`` for a value of another type or out of range.
     """
 
     #: Whether Redis is used at all; ``False`` is the rollback and opens no connection to it.
@@ -86,35 +113,20 @@ class CacheConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the field, the value and what is allowed."""
-        _in_range("ttl_secs", self.ttl_secs, 0.001, 10 * 365 * 86_400)
-        _in_range("timeout_ms", self.timeout_ms, 1, 60_000)
-        _in_range("max_state_bytes", self.max_state_bytes, 2, 64 << 20)
-        _in_range("fill_deadline_ms", self.fill_deadline_ms, 1, 600_000)
-        _in_range("tombstone_secs", self.tombstone_secs, 0.001, 86_400)
-        _in_range("breaker_threshold", self.breaker_threshold, 1, 1_000_000)
-        _in_range("breaker_max_wait_ms", self.breaker_max_wait_ms, 1, 600_000)
-        _in_range("pool_size", self.pool_size, 1, 10_000)
-        _in_range("db_timeout_ms", self.db_timeout_ms, 1, 3_600_000)
-        _in_range("max_db_reads", self.max_db_reads, 0, 100_000)
-        _in_range("repair_poll_secs", self.repair_poll_secs, 0, 3_600)
-        _in_range("memory_items", self.memory_items, 0, 100_000_000)
-        _in_range("memory_ttl_secs", self.memory_ttl_secs, 0.001, 86_400)
-        _in_range("compress_min_bytes", self.compress_min_bytes, 0, 64 << 20)
-        _in_range("negative_ttl_secs", self.negative_ttl_secs, 0, 3_600)
-        _in_range("ttl_jitter", self.ttl_jitter, 0, 0.9)
-        _in_range("early_refresh", self.early_refresh, 0, 1_000)
-        _in_range("target_hit_rate", self.target_hit_rate, 0, 0.999999)
-        _in_range("ttl_min_secs", self.ttl_min_secs, 0.001, 10 * 365 * 86_400)
-        _in_range("ttl_max_secs", self.ttl_max_secs, self.ttl_min_secs, 10 * 365 * 86_400)
+        for field in fields(self):
+            limits = _RANGES.get(field.name)
+            _check(field.name, getattr(self, field.name), str(field.type), limits)
+        check_number("ttl_max_secs", self.ttl_max_secs, self.ttl_min_secs, _TEN_YEARS)
         if self.tombstone_secs * 1000 < 2 * self.fill_deadline_ms:
             raise ConfigError(
                 f"tombstone_secs is {self.tombstone_secs:g}, which a fill can outlive: "
                 f"take at least {2 * self.fill_deadline_ms / 1000:g}, twice fill_deadline_ms."
             )
-        if not self.key_prefix or len(self.key_prefix.encode()) > 256:
+        # Keys of statecache's own begin with the prefix and U+0000, which no trigger id holds.
+        if not 0 < len(_utf_8(self.key_prefix)) <= 256 or "\0" in self.key_prefix:
             raise ConfigError(
-                f"key_prefix is {self.key_prefix!r}: take 1 to 256 bytes that no other "
-                "program's keys begin with."
+                f"key_prefix is {self.key_prefix!r}: take 1 to 256 bytes of UTF-8 without U+0000 "
+                "that no other program's keys begin with."
             )
         if not _IDENTIFIER.match(self.schema):
             raise ConfigError(
@@ -200,18 +212,35 @@ def check_database_url(url: str, name: str) -> str:
     return url
 
 
-def _in_range(name: str, value: object, low: float, high: float) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # type: ignore[operator] # also false for NaN
-        raise ConfigError(f"{name} is {value!r}: take a number from {low:g} to {high:g}.")
+def check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    """Raise ``ConfigError`` unless the value is a number from ``low`` to ``high``."""
+    _check(name, value, "int" if whole else "float", (low, high))
+
+
+def _check(name: str, value: Any, kind: str, limits: tuple[float, float] | None) -> None:
+    accepted, allowed = _KINDS[kind]
+    fits = isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool))
+    if limits is not None:
+        low, high = limits
+        fits = fits and low <= value <= high  # also false for NaN
+        allowed += f" from {low:.15g} to {high:.15g}"
+    if not fits:
+        raise ConfigError(f"{name} is {value!r:.80}: take {allowed}.")
+
+
+def _utf_8(text: str) -> bytes:
+    """Return the text as UTF-8, nothing where it has none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return b""
 
 
 def _parse(variable: str, text: str, kind: str) -> Any:
-    parser, allowed = _PARSERS[kind]
     try:
-        return parser(text.strip())
+        return _PARSERS[kind](text.strip())
     except (ValueError, KeyError):
-        raise ConfigError(f"{variable} is {text!r}: take {allowed}.") from None
+        raise ConfigError(f"{variable} is {text!r}: take {_KINDS[kind][1]}.") from None
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True} | {
@@ -221,11 +250,19 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True} | {
     "off": False,
 }
 
-_PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "bool": (lambda text: _BOOLEANS[text.lower()], "true or false"),
+#: A field's annotation → the types of value it takes, and how they are called.
+_KINDS: dict[str, tuple[type | UnionType, str]] = {
+    "bool": (bool, "true or false"),
     "int": (int, "a whole number"),
-    "float": (float, "a number"),
+    "float": (int | float, "a number"),
     "str": (str, "a text"),
+}
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "bool": lambda text: _BOOLEANS[text.lower()],
+    "int": int,
+    "float": float,
+    "str": str,
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
+
+from statecache.forking import new_lock
 
 __all__ = ["BOUNDS_S", "Durations", "Spread"]
 
@@ -35,7 +36,7 @@ class Durations:
     __slots__ = ("_buckets", "_lock", "_sum")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._buckets = [0] * (len(BOUNDS_S) + 1)
         self._sum = 0.0
 

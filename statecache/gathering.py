@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
+from statecache.forking import in_each_child, in_each_process, leave_to_parent
 from statecache.stats import Tally
 
 __all__ = [
@@ -43,6 +44,9 @@ class GatheredReads(Generic[T]):
 
     def __init__(self, read_many: ReadMany[T]) -> None:
         self._read_many = read_many
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[T]]] = {}
         self._lanes = _Lanes(READ_LANES, self._next)
 
@@ -105,6 +109,9 @@ class GatheredWrites(Generic[T, V]):
         self._commit = commit
         self._pass_on = pass_on
         self._tally = tally
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
         self._waiting: dict[str, _Write[T]] = {}
         # One commit at a time: the next batch may write the same keys. Versions order the rest.
         self._lanes = _Lanes(1, self._next)
@@ -209,6 +216,10 @@ class _Lanes:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_lane: set[asyncio.Task[Any]] = set()
+        in_each_child(self._begin)
+
+    def _begin(self) -> None:
+        leave_to_parent(self._tasks)  # what they wait for is on connections of its own
 
     def offer(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""

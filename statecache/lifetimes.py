@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+
+from statecache.forking import new_lock
 
 __all__ = ["Lifetimes"]
 
@@ -58,7 +59,7 @@ class Lifetimes:
         self._max_keys = max_keys
         self._clock = clock
         self._random = random
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._keys: OrderedDict[str, _Use] = OrderedDict()
         self._fetch_ms = 0.0
 

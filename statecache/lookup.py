@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-__all__ = ["NOTHING", "Fetched", "Found", "Lookup", "Moment", "Put", "Row", "Written"]
+__all__ = ["NOTHING", "TROUBLE", "Fetched", "Found", "Lookup", "Moment", "Put", "Row", "Written"]
 
 #: The payload of "there is no such state": JSON's null, which no state is.
 NOTHING: Final = b"null"
+
+#: Reasons of a miss that say that the cache is in trouble, rather than without the state.
+TROUBLE: Final = frozenset({"error", "bypassed"})
 
 
 class Row(NamedTuple):

@@ -7,10 +7,11 @@ and clears it when messages may have been lost. Nothing here does I/O.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+
+from statecache.forking import in_each_child, new_lock
 
 __all__ = ["MemoryTier"]
 
@@ -23,17 +24,23 @@ class MemoryTier:
 
     Safe from any thread. A load that began before a change was heard of must not store what the
     change made outdated: it notes ``changes`` before it asks anybody, and hands it in with what it
-    stores.
+    stores. ``watched`` says of which keys somebody is told whenever they are loaded; it is asked
+    when a state is stored, which happens more rarely.
     """
 
     def __init__(
-        self, limit: int, ttl_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        watched: Callable[[str], bool] = lambda _trigger_id: False,
     ) -> None:
         self._limit = limit
         self._ttl_s = ttl_s
         self._clock = clock
-        self._lock = threading.Lock()
-        self._states: OrderedDict[str, tuple[bytes, int, float]] = OrderedDict()
+        self._watched = watched
+        #: trigger_id → (payload, version, when it expires, whether it is watched)
+        self._states: OrderedDict[str, tuple[bytes, int, float, bool]] = OrderedDict()
         #: trigger_id → (number of the change, version), oldest first.
         self._recent: OrderedDict[str, tuple[int, int]] = OrderedDict()
         #: Loads that began before this change know too little to store anything.
@@ -41,11 +48,16 @@ class MemoryTier:
         self._trusted_until = 0.0
         #: How many changes were heard of.
         self.changes = 0
+        self._lock = new_lock()
+        in_each_child(self.clear)  # nobody tells a forked child of changes yet
 
-    def get(self, trigger_id: str) -> bytes | None:
-        """Return the payload, or ``None`` where it has to be asked for."""
+    def get(self, trigger_id: str, *, unwatched: bool = False) -> bytes | None:
+        """Return the payload, or ``None`` where it has to be asked for.
+
+        ``unwatched`` is for who tells nobody: it leaves out the keys that are watched.
+        """
         state = self._states.get(trigger_id)
-        if state is None:
+        if state is None or (unwatched and state[3]):
             return None
         now = self._clock()
         if now >= state[2] or now >= self._trusted_until:
@@ -69,7 +81,8 @@ class MemoryTier:
             held = self._states.get(trigger_id)
             if held is not None and held[1] > version:
                 return
-            self._states[trigger_id] = (payload, version, self._clock() + self._ttl_s)
+            watched = self._watched(trigger_id) if held is None else held[3]
+            self._states[trigger_id] = (payload, version, self._clock() + self._ttl_s, watched)
             self._states.move_to_end(trigger_id)
             if len(self._states) > self._limit:
                 self._states.popitem(last=False)

@@ -9,7 +9,6 @@ import os
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +17,7 @@ from zlib import crc32
 
 from statecache.access import Access
 from statecache.errors import ConfigError, first_line
+from statecache.forking import in_each_process
 
 __all__ = ["AccessRecorder"]
 
@@ -70,8 +70,8 @@ class AccessRecorder:
             ) from error
         self._folder, self._limit, self._salt = Path(folder), round(sample * 2**32), salt
         self._max_rows, self._flush_secs, self._closed = max_rows, flush_secs, False
-        self._begin()
-        _recorders.add(self)
+        # The rows that a forked child holds are its parent's to write.
+        in_each_process(self._begin)
 
     def _begin(self) -> None:
         """Set up what each process has of its own."""
@@ -178,16 +178,3 @@ def _write_parquet(path: Path, rows: Sequence[Access], epoch_s: float, salt: byt
         pq.write_table(pa.table(columns), file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
-
-
-#: A forked child has neither the thread nor, possibly, the lock's owner, and the rows it holds are
-#: its parent's to write.
-_recorders: weakref.WeakSet[AccessRecorder] = weakref.WeakSet()
-
-
-def _begin_in_child() -> None:
-    for recorder in list(_recorders):
-        recorder._begin()
-
-
-os.register_at_fork(after_in_child=_begin_in_child)

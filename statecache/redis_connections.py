@@ -56,16 +56,8 @@ _TAKEN = frozenset(
 
 def async_connector(client: AsyncRedis | None, _timeout_s: float) -> Callable[[], Any]:
     """Return what makes connections as the client's are made; see ``connector``."""
-    if not isinstance(client, AsyncRedis):
-        raise _wrong_client(client, "redis.asyncio.Redis")
-    kind = _plain_kind(client, redis.asyncio.connection)
-    # One limit covers all of an exchange; limits inside it would only cost time.
-    settings = _settings(client) | {
-        "socket_timeout": None,
-        "socket_connect_timeout": None,
-        "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
-    }
-    return lambda: kind(**settings)
+    # Each call has one time limit around it: two more inside it would only cost time.
+    return _connector(client, AsyncRedis, redis.asyncio, None)
 
 
 def connector(client: Redis | None, timeout_s: float) -> Callable[[], Any]:
@@ -73,15 +65,7 @@ def connector(client: Redis | None, timeout_s: float) -> Callable[[], Any]:
 
     Raises ``ConfigError`` where it is no client of this kind, or not of one server.
     """
-    if not isinstance(client, Redis):
-        raise _wrong_client(client, "redis.Redis")
-    kind = _plain_kind(client, redis.connection)
-    settings = _settings(client) | {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-    }
-    return lambda: kind(**settings)
+    return _connector(client, Redis, redis, timeout_s)
 
 
 async def async_exchange(connection: Any, command: bytes, seconds: float) -> Any:
@@ -114,32 +98,32 @@ def next_reply(connection: Any, seconds: float) -> Any:
         return None
 
 
-def _wrong_client(client: object, wanted: str) -> ConfigError:
-    return ConfigError(
-        f"the cache client is of type {type(client).__name__}: pass a {wanted}, "
-        "or set enabled=False."
-    )
-
-
-def _plain_kind(client: AsyncRedis | Redis, module: Any) -> Any:
-    """Refuse a client whose connections need more than an address, such as Sentinel's."""
-    plain = (module.Connection, module.SSLConnection, module.UnixDomainSocketConnection)
-    found = client.connection_pool.connection_class
-    if found not in plain:
+def _connector(
+    client: Any, wanted: Any, package: Any, timeout_s: float | None
+) -> Callable[[], Any]:
+    if not isinstance(client, wanted):
         raise ConfigError(
-            f"the cache client connects by {found.__name__}, which is not supported yet: pass a "
+            f"the cache client is of type {type(client).__name__}: pass a "
+            f"{package.__name__}.Redis, or set enabled=False."
+        )
+    pool, module = client.connection_pool, package.connection
+    kind = pool.connection_class
+    # Connections of others, such as Sentinel's, need more than an address.
+    if kind not in (module.Connection, module.SSLConnection, module.UnixDomainSocketConnection):
+        raise ConfigError(
+            f"the cache client connects by {kind.__name__}, which is not supported yet: pass a "
             "client of one server."
         )
-    return found
-
-
-def _settings(client: AsyncRedis | Redis) -> dict[str, Any]:
     taken = {
         name: value
-        for name, value in client.connection_pool.connection_kwargs.items()
+        for name, value in pool.connection_kwargs.items()
         if name in _TAKEN or name.startswith("ssl")
     }
-    return taken | {
+    settings = taken | {
         "protocol": 2,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": package.retry.Retry(redis.backoff.NoBackoff(), 0),
     }
+    return lambda: kind(**settings)

@@ -6,8 +6,9 @@ loads go to PostgreSQL.
 
 from __future__ import annotations
 
-import threading
 from itertools import islice
+
+from statecache.forking import new_lock
 
 __all__ = ["ANY_VERSION", "Mark", "Unrepaired"]
 
@@ -37,7 +38,7 @@ class Unrepaired:
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._marks: dict[str, Mark] = {}
         self._all: Mark | None = None
 
@@ -46,8 +47,7 @@ class Unrepaired:
         with self._lock:
             held = self._marks.get(key)
             if held is None and len(self._marks) >= self._limit:
-                self._marks.clear()
-                self._all = Mark(ANY_VERSION)
+                self._forget_each()
                 return
             if held is not None:
                 version = _stronger(version, held.version)
@@ -56,8 +56,7 @@ class Unrepaired:
     def add_all(self) -> None:
         """Remember that the cache may hold any key at less than its version."""
         with self._lock:
-            self._marks.clear()
-            self._all = Mark(ANY_VERSION)
+            self._forget_each()
 
     def __contains__(self, key: str) -> bool:
         return self._all is not None or key in self._marks
@@ -92,6 +91,11 @@ class Unrepaired:
         with self._lock:
             if self._all is mark:
                 self._all = None
+
+    def _forget_each(self) -> None:
+        """Let all keys count; in this order, no key is ever without a mark."""
+        self._all = Mark(ANY_VERSION)
+        self._marks.clear()
 
     def __len__(self) -> int:
         return len(self._marks) + (self._all is not None)

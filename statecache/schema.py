@@ -45,7 +45,9 @@ def init_db(
     schema = CacheConfig(schema=schema).schema
     check_database_url(database_url, "the database's address")
     try:
-        with psycopg.connect(database_url, row_factory=tuple_row) as connection:
+        with psycopg.connect(
+            database_url, client_encoding="utf8", row_factory=tuple_row
+        ) as connection:
             version = _migrate(connection, schema)
             if outside_writes is not None:
                 watch_outside_writes(connection, schema, wanted=outside_writes)

@@ -74,6 +74,12 @@ _MARK_SOURCE = (
 )
 
 
+#: Names that mean something else in these statements, where a schema may be called so, too.
+_TAKEN = frozenset(
+    {"excluded", "statecache_done", "statecache_fenced", "statecache_marked", "statecache_old"}
+)
+
+
 def statements_for(schema: str) -> Statements:
     """Return the statements for the table in ``schema``.
 
@@ -81,7 +87,8 @@ def statements_for(schema: str) -> Statements:
     mean "committed later". A delete is an update, so that it is ordered like one. Rows are locked
     in byte order of their ids, so that batches wait for each other and never in a circle.
     """
-    table, name = sql.Identifier(schema, TABLE), sql.Identifier(schema)
+    table = sql.Identifier(schema, TABLE)
+    name = sql.Identifier(f"{schema}_" if schema in _TAKEN else schema)
     dirty = sql.Identifier(schema, DIRTY_TABLE)
 
     def render(text: str) -> bytes:

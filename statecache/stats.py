@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from statecache.durations import Durations, Spread
+from statecache.forking import new_lock
 
 __all__ = ["CacheStats", "Tally"]
 
@@ -72,7 +72,7 @@ class Ticks:
     __slots__ = ("_lock", "_looks", "add")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._looks = 0
         #: Count one more: a step of ``itertools.count`` cannot be interrupted.
         self.add: Callable[[], int] = itertools.count().__next__
@@ -92,7 +92,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self.memory_hits = Ticks()
         #: Durations of statements that read and that wrote states.
         self.reads = Durations()

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from statecache.errors import DatabaseError
+from statecache.forking import in_each_process, new_lock
 
 __all__ = ["StatementLimit"]
 
@@ -64,32 +65,31 @@ class _Watch:
     """A thread that looks at what runs a few times within the shortest limit it has seen."""
 
     def __init__(self) -> None:
-        self._running: dict[int, StatementLimit] = {}
         self._pause_s = 0.25
-        self._lock = threading.Lock()
-        self._pid = 0
+        self._lock = new_lock()
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        # A forked child must not hang up on what its parent was waiting for.
+        self._running: dict[int, StatementLimit] = {}
+        self._is_watching = False
 
     def add(self, limit: StatementLimit, seconds: float) -> None:
         self._running[id(limit)] = limit
         if seconds < 4 * self._pause_s:
             self._pause_s = seconds / 4
-        # The thread never ends, but a forked child does not have it.
-        if self._pid != os.getpid():
+        if not self._is_watching:
             self._start()
 
     def remove(self, limit: StatementLimit) -> bool:
         """Stop watching; return whether it was watched until now."""
         return self._running.pop(id(limit), None) is not None
 
-    def forget_all(self) -> None:
-        """Begin anew in a forked child."""
-        self._running, self._lock, self._pid = {}, threading.Lock(), 0
-
     def _start(self) -> None:
         with self._lock:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
+            if not self._is_watching:
                 threading.Thread(target=self._run, name="statecache-watch", daemon=True).start()
+                self._is_watching = True  # it never ends
 
     def _run(self) -> None:
         while True:
@@ -102,7 +102,3 @@ class _Watch:
 
 
 _watch = _Watch()
-
-# A forked child must not hang up on what its parent was waiting for.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_watch.forget_all)

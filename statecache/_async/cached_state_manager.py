@@ -16,7 +16,7 @@ from statecache._async.cache import AsyncStateCache
 from statecache._async.listener import AsyncListener
 from statecache._async.repairer import AsyncRepairer
 from statecache._async.single_flight import AsyncSingleFlight
-from statecache._async.state_manager import AsyncStateManager, decoded, own_pool
+from statecache._async.state_manager import AsyncStateManager, decoded, pool_maker
 from statecache._async.upkeep import verify, warm
 from statecache.access import Observer
 from statecache.codec import check_trigger_ids, decode_state
@@ -24,7 +24,7 @@ from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, DatabaseError
 from statecache.gathering import async_gathered_reads
 from statecache.lifetimes import Lifetimes
-from statecache.lookup import NOTHING, Fetched, Found, Lookup, Moment, Put, Row, Written
+from statecache.lookup import NOTHING, TROUBLE, Fetched, Found, Lookup, Moment, Put, Row, Written
 from statecache.memory import MemoryTier
 from statecache.redis_connections import AsyncRedis
 from statecache.repair import ANY_VERSION, Unrepaired
@@ -33,12 +33,9 @@ from statecache.verification import Verification
 
 __all__ = ["AsyncCachedStateManager"]
 
-#: Reasons of a miss that say that the cache is in trouble: it is not asked again right away.
-_TROUBLE = frozenset({"error", "bypassed"})
-
 #: Reasons of a miss after which the database is to be asked anew: the cache did not say that
 #: nothing was put since a read that is under way began.
-_ANEW = _TROUBLE | {"unrepaired", "fenced"}
+_ANEW = TROUBLE | {"unrepaired", "fenced"}
 
 
 def _strictness(lookup: Lookup) -> tuple[bool, int]:
@@ -98,7 +95,7 @@ class AsyncCachedStateManager(AsyncStateManager):
             )
             if config.memory_items:
                 ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
-                self._memory = MemoryTier(config.memory_items, ttl_s)
+                self._memory = MemoryTier(config.memory_items, ttl_s, watched=self._wants)
                 self._listener = AsyncListener(self._cache.link, self._cache.channel, self._memory)
                 weakref.finalize(self, self._listener.stop)
             # Nobody closes a manager that is simply forgotten.
@@ -113,8 +110,9 @@ class AsyncCachedStateManager(AsyncStateManager):
         """
         config = CacheConfig.from_env(environ)
         client = _own_client(environ) if config.enabled else None
-        manager = cls(own_pool(config, environ), client, config=config)
-        manager._table.owns_pool = True
+        make_pool = pool_maker(config, environ)
+        manager = cls(make_pool(), client, config=config)
+        manager._table.own(make_pool)
         return manager
 
     def get_cache_stats(self) -> CacheStats:
@@ -144,16 +142,12 @@ class AsyncCachedStateManager(AsyncStateManager):
                 self._unrepaired.add_all()
                 self._repairer.start()
 
-    async def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
-        """Put states into the cache: these, or those updated last. Returns how many it took."""
-        given = None if ids is None else check_trigger_ids(ids)
-        return 0 if self._cache is None else await warm(self._table, self._cache, limit, given)
+    async def _warm(self, limit: int, trigger_ids: list[str] | None) -> int:
+        if self._cache is None:
+            return 0
+        return await warm(self._table, self._cache, limit, trigger_ids)
 
-    async def verify(self, sample: int = 1_000) -> Verification:
-        """Compare ``sample`` cached states with PostgreSQL.
-
-        What differs is looked at twice, so that a write under way is not reported.
-        """
+    async def _verify(self, sample: int) -> Verification:
         if self._cache is None:
             return Verification()
         return await verify(self._table, self._cache, sample)
@@ -172,7 +166,7 @@ class AsyncCachedStateManager(AsyncStateManager):
     async def load_state(self, trigger_id: str) -> Any:
         """Return the state as a fresh JSON value, or ``None`` where there is none."""
         if self._goes_short and type(trigger_id) is str:  # what is not in there is checked later
-            payload = self._memory.get(trigger_id)  # type: ignore[union-attr]
+            payload = self._memory.get(trigger_id, unwatched=True)  # type: ignore[union-attr]
             if payload is not None:
                 try:
                     state = decode_state(payload)
@@ -190,8 +184,8 @@ class AsyncCachedStateManager(AsyncStateManager):
         if self._config.repair_poll_secs:
             self._repairer.start()
         if memory is not None:
-            # From now on: where nobody has to be told of a hit there is a shorter way.
-            self._goes_short = self._observer is None and not self._config.target_hit_rate
+            # From now on: where nobody has to hear of every load there is a shorter way.
+            self._goes_short = not self._config.target_hit_rate
             payload = memory.get(trigger_id)
             if payload is not None:
                 return await self._decode(trigger_id, Found(payload, "memory"))
@@ -330,7 +324,7 @@ class AsyncCachedStateManager(AsyncStateManager):
         """Return what PostgreSQL holds, and what the cache made of it."""
         since = 0 if self._memory is None else self._memory.changes
         # A cache that has just failed is not asked again.
-        sound = [key for key in trigger_ids if misses[key].reason not in _TROUBLE]
+        sound = [key for key in trigger_ids if misses[key].reason not in TROUBLE]
         spent_s = max(misses[key].spent_s for key in trigger_ids)
         moment = await cache.moment(spent_s) if sound else None
         began = time.monotonic()
@@ -423,7 +417,8 @@ class AsyncCachedStateManager(AsyncStateManager):
             self._repairer.start()
 
     def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
-        never_sent = error is not None and isinstance(error.__cause__, PoolTimeout)
+        cause = None if error is None else error.__cause__
+        never_sent = isinstance(error, ConfigError) or isinstance(cause, PoolTimeout)
         if self._cache is None or never_sent:
             return
         for trigger_id in trigger_ids:

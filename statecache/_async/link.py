@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import hiredis
 import redis.exceptions
 
+from statecache.forking import in_each_child, leave_to_parent
 from statecache.redis_connections import AsyncRedis, async_connector, async_exchange
 
 __all__ = ["AsyncLink"]
@@ -26,8 +26,8 @@ class AsyncLink:
     def __init__(self, client: AsyncRedis | None, timeout_s: float) -> None:
         self._connect = async_connector(client, timeout_s)
         self._idle: list[Any] = []
-        self._pid = os.getpid()
         self._closed = False
+        in_each_child(self._begin)
 
     async def call(self, seconds: float, *command: Any) -> Any:
         """Return the reply to a command (bytes stay bytes) within that many seconds.
@@ -68,8 +68,6 @@ class AsyncLink:
         return reply
 
     def _idle_connection(self) -> Any:
-        if self._pid != os.getpid():  # a forked child must not share its parent's sockets
-            self._pid, self._idle = os.getpid(), []
         try:
             return self._idle.pop()
         except IndexError:
@@ -80,6 +78,10 @@ class AsyncLink:
             self._idle.append(connection)
         else:
             await connection.disconnect()
+
+    def _begin(self) -> None:
+        leave_to_parent(self._idle)
+        self._idle = []
 
     async def _drop_idle(self) -> None:
         while self._idle:

@@ -34,7 +34,7 @@ def _pack(*command: bytes) -> bytes:
 _PING = _pack(b"PING")
 
 
-class AsyncListener:
+class AsyncListener(AsyncBackground):
     """Subscribes to the channel of changes, and says how long the tier can be trusted.
 
     What was published before a ping was sent has arrived when its answer has: the order of replies
@@ -45,23 +45,15 @@ class AsyncListener:
         self._link = link
         self._subscribe = _pack(b"SUBSCRIBE", channel.encode())
         self._memory = memory
-        self._background = AsyncBackground("statecache-listener", self._run)
-
-    def start(self) -> None:
-        """Listen, unless this does already; after a fork the child calls it anew."""
-        self._background.start()
-
-    def stop(self) -> None:
-        """Let it end, soon."""
-        self._background.stop()
+        super().__init__("statecache-listener", self._follow)
 
     async def aclose(self) -> None:
         """Stop listening; the tier is not to be trusted afterwards."""
-        await self._background.aclose()
+        await super().aclose()
         self._memory.clear()
 
-    async def _run(self) -> None:
-        while self._background.goes_on:
+    async def _follow(self) -> None:
+        while self.goes_on:
             self._memory.clear()  # after a fork, say
             connection = self._link.connect()
             try:
@@ -74,12 +66,12 @@ class AsyncListener:
             finally:
                 self._memory.clear()
                 await connection.disconnect()
-            await self._background.pause(RETRY_S)
+            await self.pause(RETRY_S)
 
     async def _listen(self, connection: Any) -> None:
         pinged: float | None = None
         next_ping = 0.0
-        while self._background.goes_on:
+        while self.goes_on:
             now = time.monotonic()
             if pinged is not None and now > pinged + TRUST_S:
                 return  # it is silent

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from statecache._acompat import AsyncCall, AsyncEvent
+from statecache.forking import in_each_process, new_lock
 
 __all__ = ["AsyncSingleFlight"]
 
@@ -24,10 +23,13 @@ class AsyncSingleFlight(Generic[T]):
 
     def __init__(self, max_age_s: float) -> None:
         self._max_age_s = max_age_s
-        self._flights: dict[str, _Flight[T]] = {}
-        self._pid = os.getpid()
         # Held for a few dictionary operations only, never across an await.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        # Nobody lands a parent's flights in a forked child.
+        self._flights: dict[str, _Flight[T]] = {}
 
     async def run(
         self, fences: Mapping[str, int], call: AsyncCall[T], *, anew: bool = False
@@ -75,8 +77,6 @@ class AsyncSingleFlight(Generic[T]):
         led: dict[str, _Flight[T]] = {}
         joined: dict[str, _Flight[T]] = {}
         now = time.monotonic()
-        if self._pid != os.getpid():  # nobody lands a parent's flights in a forked child
-            self._pid, self._lock, self._flights = os.getpid(), threading.Lock(), {}
         with self._lock:
             for key, fence in fences.items():
                 flight = self._flights.get(key)

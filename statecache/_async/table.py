@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,7 +16,8 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finish
 from statecache.config import CacheConfig
-from statecache.errors import DatabaseError, InvalidState, first_line
+from statecache.errors import ConfigError, DatabaseError, InvalidState, first_line
+from statecache.forking import in_each_child, leave_to_parent
 from statecache.lookup import Row
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
@@ -43,8 +44,12 @@ class AsyncStateTable:
         self._sql = statements_for(config.schema)
         self._timeout_s = config.db_timeout_ms / 1000
         self._reads = AsyncSlots(config.max_db_reads)
-        #: Whether the pool is the manager's own: opened at first use and closed with it.
-        self.owns_pool = False
+        self._make_pool: Callable[[], AsyncConnectionPool[Any]] | None = None
+
+    def own(self, make_pool: Callable[[], AsyncConnectionPool[Any]]) -> None:
+        """Open the pool at first use, close it with the table, and make another after a fork."""
+        self._make_pool = make_pool
+        in_each_child(self._leave_pool)
 
     async def read(self, trigger_ids: Sequence[str], *, settled: bool = False) -> dict[str, Row]:
         """Return the rows that there are, deleted ones included.
@@ -140,7 +145,7 @@ class AsyncStateTable:
 
     async def open(self) -> None:
         """Open the pool if it is our own; an asynchronous one needs the running event loop."""
-        if self.owns_pool and self._pool.closed:
+        if self._make_pool is not None and self._pool.closed:
             try:
                 await self._pool.open()
             except psycopg.Error as error:
@@ -150,8 +155,13 @@ class AsyncStateTable:
 
     async def aclose(self) -> None:
         """Close the pool if it is our own."""
-        if self.owns_pool:
+        if self._make_pool is not None:
             await self._pool.close()
+
+    def _leave_pool(self) -> None:
+        if self._make_pool is not None:
+            leave_to_parent(self._pool)
+            self._pool = self._make_pool()
 
     async def _write(
         self, statement: bytes, values: tuple[object, ...], mark: bool
@@ -212,6 +222,7 @@ class AsyncStateTable:
         await self.open()
         connection = await self._pool.getconn()
         try:
+            _check_encoding(connection)
             if connection.autocommit:
                 return await self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
@@ -236,6 +247,16 @@ class AsyncStateTable:
             cursor = connection.cursor(row_factory=tuple_row)
             await cursor.execute(statement, values)
             return await cursor.fetchall()
+
+
+def _check_encoding(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Refuse a connection over which not every trigger id and state can be sent."""
+    encoding = connection.pgconn.parameter_status(b"client_encoding")
+    if encoding != b"UTF8":
+        raise ConfigError(
+            f"the pool's connections have the client encoding {(encoding or b'?').decode()}: make "
+            'the pool with kwargs={"client_encoding": "utf8"}.'
+        )
 
 
 def _is_lost(error: psycopg.Error) -> bool:

@@ -8,7 +8,7 @@ from statecache._acompat import async_sleep
 from statecache._async.cache import AsyncStateCache
 from statecache._async.table import AsyncStateTable
 from statecache.codec import compact
-from statecache.lookup import NOTHING, Lookup, Put, Row
+from statecache.lookup import NOTHING, TROUBLE, Lookup, Put, Row
 from statecache.verification import Difference, Verification
 
 __all__ = ["verify", "warm"]
@@ -47,37 +47,39 @@ async def verify(table: AsyncStateTable, cache: AsyncStateCache, sample: int) ->
             break
         fresh = [name for name in dict.fromkeys(names) if name not in seen][: sample - checked]
         seen.update(fresh)
-        count, suspects = await _compare(table, cache, fresh)
+        count, suspects, complete = await _compare(table, cache, fresh)
         checked += count
-        if suspects:
+        if suspects and complete:
             await async_sleep(SECOND_LOOK_S)
-            _count, again = await _compare(table, cache, list(suspects))
+            _count, again, complete = await _compare(table, cache, list(suspects))
             # What was ahead at the first look may only have been written right then.
             differences += [
                 found
                 for name, found in again.items()
                 if found.kind != "ahead" or found.cached_version == suspects[name].cached_version
             ]
-        if checked >= sample:
+        if checked >= sample or not complete:
             break
     return Verification(checked, differences, complete)
 
 
 async def _compare(
     table: AsyncStateTable, cache: AsyncStateCache, names: list[str]
-) -> tuple[int, dict[str, Difference]]:
-    """Return how many are cached, and which of them differ."""
+) -> tuple[int, dict[str, Difference], bool]:
+    """Return how many are cached, which of them differ, and whether the cache answered for all."""
     if not names:
-        return 0, {}
+        return 0, {}, True
     # PostgreSQL first: what the cache says later may not be older.
     rows = await table.read(names)
     lookups = await cache.get_many(names)
     cached = {name: found for name, found in lookups.items() if found.payload is not None}
-    return len(cached), {
+    differing = {
         name: Difference(name, found.version, rows[name].version if name in rows else 0)
         for name, found in cached.items()
         if not _agree(found, rows.get(name))
     }
+    answered = all(found.reason not in TROUBLE for found in lookups.values())
+    return len(cached), differing, answered
 
 
 def _agree(found: Lookup, row: Row | None) -> bool:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import hiredis
 import redis.exceptions
 
+from statecache.forking import in_each_child, leave_to_parent
 from statecache.redis_connections import Redis, connector, exchange
 
 __all__ = ["Link"]
@@ -27,8 +27,8 @@ class Link:
     def __init__(self, client: Redis | None, timeout_s: float) -> None:
         self._connect = connector(client, timeout_s)
         self._idle: list[Any] = []
-        self._pid = os.getpid()
         self._closed = False
+        in_each_child(self._begin)
 
     def call(self, seconds: float, *command: Any) -> Any:
         """Return the reply to a command (bytes stay bytes) within that many seconds.
@@ -69,8 +69,6 @@ class Link:
         return reply
 
     def _idle_connection(self) -> Any:
-        if self._pid != os.getpid():  # a forked child must not share its parent's sockets
-            self._pid, self._idle = os.getpid(), []
         try:
             return self._idle.pop()
         except IndexError:
@@ -81,6 +79,10 @@ class Link:
             self._idle.append(connection)
         else:
             connection.disconnect()
+
+    def _begin(self) -> None:
+        leave_to_parent(self._idle)
+        self._idle = []
 
     def _drop_idle(self) -> None:
         while self._idle:

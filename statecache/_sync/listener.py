@@ -35,7 +35,7 @@ def _pack(*command: bytes) -> bytes:
 _PING = _pack(b"PING")
 
 
-class Listener:
+class Listener(Background):
     """Subscribes to the channel of changes, and says how long the tier can be trusted.
 
     What was published before a ping was sent has arrived when its answer has: the order of replies
@@ -46,23 +46,15 @@ class Listener:
         self._link = link
         self._subscribe = _pack(b"SUBSCRIBE", channel.encode())
         self._memory = memory
-        self._background = Background("statecache-listener", self._run)
-
-    def start(self) -> None:
-        """Listen, unless this does already; after a fork the child calls it anew."""
-        self._background.start()
-
-    def stop(self) -> None:
-        """Let it end, soon."""
-        self._background.stop()
+        super().__init__("statecache-listener", self._follow)
 
     def close(self) -> None:
         """Stop listening; the tier is not to be trusted afterwards."""
-        self._background.close()
+        super().close()
         self._memory.clear()
 
-    def _run(self) -> None:
-        while self._background.goes_on:
+    def _follow(self) -> None:
+        while self.goes_on:
             self._memory.clear()  # after a fork, say
             connection = self._link.connect()
             try:
@@ -75,12 +67,12 @@ class Listener:
             finally:
                 self._memory.clear()
                 connection.disconnect()
-            self._background.pause(RETRY_S)
+            self.pause(RETRY_S)
 
     def _listen(self, connection: Any) -> None:
         pinged: float | None = None
         next_ping = 0.0
-        while self._background.goes_on:
+        while self.goes_on:
             now = time.monotonic()
             if pinged is not None and now > pinged + TRUST_S:
                 return  # it is silent

@@ -23,11 +23,13 @@ RETRY_S = 0.05
 BATCH = 256
 
 
-class Repairer:
+class Repairer(Background):
     """Fences off, in the background, entries that may be older than PostgreSQL.
 
     They are those that this manager could not put (``unrepaired``) and, where ``poll_s`` is not 0,
-    those that any process noted in the table of dirty keys.
+    those that any process noted in the table of dirty keys; without the latter it ends when nothing
+    is left to do. What is left when it is closed is repaired by others, or gone with its time to
+    live.
     """
 
     def __init__(
@@ -37,23 +39,11 @@ class Repairer:
         self._cache = cache
         self._unrepaired = unrepaired
         self._poll_s = poll_s
-        self._background = Background("statecache-repairer", self._run)
+        super().__init__("statecache-repairer", self._repair)
 
-    def start(self) -> None:
-        """Begin, unless it runs already; it ends when nothing is left to do."""
-        self._background.start()
-
-    def stop(self) -> None:
-        """Let it end, soon."""
-        self._background.stop()
-
-    def close(self) -> None:
-        """Stop; what is left is repaired by others, or gone with its time to live."""
-        self._background.close()
-
-    def _run(self) -> None:
+    def _repair(self) -> None:
         next_poll = time.monotonic()
-        while self._background.goes_on:
+        while self.goes_on:
             try:
                 done = self._repair_own()
                 if self._poll_s and time.monotonic() >= next_poll:
@@ -64,7 +54,7 @@ class Repairer:
                 done = False
             if done and not self._poll_s:
                 return
-            self._background.pause(min(self._poll_s, 1.0) if done else RETRY_S)
+            self.pause(min(self._poll_s, 1.0) if done else RETRY_S)
 
     def _repair_own(self) -> bool:
         """Fence off what this manager could not put; return whether nothing is left."""

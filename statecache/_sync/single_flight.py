@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from statecache._acompat import Call, Event
+from statecache.forking import in_each_process, new_lock
 
 __all__ = ["SingleFlight"]
 
@@ -25,10 +24,13 @@ class SingleFlight(Generic[T]):
 
     def __init__(self, max_age_s: float) -> None:
         self._max_age_s = max_age_s
-        self._flights: dict[str, _Flight[T]] = {}
-        self._pid = os.getpid()
         # Held for a few dictionary operations only, never across an await.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        # Nobody lands a parent's flights in a forked child.
+        self._flights: dict[str, _Flight[T]] = {}
 
     def run(
         self, fences: Mapping[str, int], call: Call[T], *, anew: bool = False
@@ -76,8 +78,6 @@ class SingleFlight(Generic[T]):
         led: dict[str, _Flight[T]] = {}
         joined: dict[str, _Flight[T]] = {}
         now = time.monotonic()
-        if self._pid != os.getpid():  # nobody lands a parent's flights in a forked child
-            self._pid, self._lock, self._flights = os.getpid(), threading.Lock(), {}
         with self._lock:
             for key, fence in fences.items():
                 flight = self._flights.get(key)

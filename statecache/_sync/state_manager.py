@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from statecache._acompat import ConnectionPool
 from statecache._sync.table import StateTable
-from statecache.access import Access, Observer
+from statecache.access import Access, Observer, wanted_by
 from statecache.codec import (
     check_trigger_id,
     check_trigger_ids,
@@ -19,19 +19,22 @@ from statecache.codec import (
     decode_state,
     encode_state,
 )
-from statecache.config import CacheConfig, check_database_url, url_from_env
-from statecache.errors import ConfigError, DatabaseError, InvalidState, VersionConflict
+from statecache.config import CacheConfig, check_database_url, check_number, url_from_env
+from statecache.errors import DatabaseError, InvalidState, VersionConflict
 from statecache.gathering import gathered_reads, gathered_writes
 from statecache.lookup import Found, Moment, Row, Written
 from statecache.stats import CacheStats, Tally
 from statecache.verification import Verification
 
-__all__ = ["StateManager", "decoded", "own_pool"]
+__all__ = ["StateManager", "decoded", "pool_maker"]
 
 #: Deleted rows keep their version at least this long, so that re-creation is ordered behind them.
 PURGE_AFTER_S = 86_400.0
 
 MAX_RETENTION_DAYS = 36_500
+
+#: More than anybody keeps: the largest number of states that can be asked for.
+MAX_STATES = 1_000_000_000
 
 
 class StateManager:
@@ -40,7 +43,7 @@ class StateManager:
     ``pool`` is an open psycopg connection pool, in autocommit mode or not; it stays the caller's.
     ``config`` gives the schema and the limits; of what it says about the cache only the TTL
     counts here, for ``cleanup_expired``: give it the longest one that caching managers use.
-    ``observer`` is told of every load, update and delete that did not fail.
+    ``observer`` is told of every load, update and delete that did not fail, of the keys it wants.
     """
 
     _tells_a_cache = False
@@ -53,8 +56,7 @@ class StateManager:
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer
-        # An observer with a method ``wants`` is asked first: telling costs more than asking.
-        self._wants: Callable[[str], bool] = getattr(observer, "wants", _always)
+        self._wants = wanted_by(observer)
         self._config = config or CacheConfig()
         self._tally = Tally()
         self._table = StateTable(pool, self._config, self._tally)
@@ -72,8 +74,9 @@ class StateManager:
         Raises ``ConfigError`` before anything connects.
         """
         config = CacheConfig.from_env(environ)
-        manager = cls(own_pool(config, environ), config=config)
-        manager._table.owns_pool = True
+        make_pool = pool_maker(config, environ)
+        manager = cls(make_pool(), config=config)
+        manager._table.own(make_pool)
         return manager
 
     # Every call raises DatabaseError where PostgreSQL does not answer, and InvalidTriggerId.
@@ -81,9 +84,9 @@ class StateManager:
     def load_state(self, trigger_id: str) -> Any:
         """Return the state as a fresh JSON value, or ``None`` where there is none."""
         check_trigger_id(trigger_id)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         state, found = self._load(trigger_id)
-        if self._observer is not None:
+        if started is not None:
             self._tell("load", trigger_id, started, found)
         return state
 
@@ -95,7 +98,8 @@ class StateManager:
         states = {}
         for trigger_id in ids:
             states[trigger_id], known = self._decode(trigger_id, found[trigger_id])
-            self._tell("load", trigger_id, started, known)
+            if self._wants(trigger_id):
+                self._tell("load", trigger_id, started, known)
         return states
 
     def load_versioned(self, trigger_id: str) -> tuple[Any, int]:
@@ -119,12 +123,12 @@ class StateManager:
         """
         check_trigger_id(trigger_id)
         encoded = encode_state(state_data, self._config.max_state_bytes)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         if expected_version is not None:
             found = self._replace(trigger_id, encoded, check_version(expected_version))
         else:
             found = self._write(trigger_id, encoded)
-        if self._observer is not None:
+        if started is not None:
             self._tell("update", trigger_id, started, found)
 
     def update_states(self, states: Mapping[str, Any]) -> None:
@@ -139,9 +143,9 @@ class StateManager:
     def delete_state(self, trigger_id: str) -> None:
         """Remove the state; once this returns, that is committed. No state is no error."""
         check_trigger_id(trigger_id)
-        started = time.monotonic()
+        started = time.monotonic() if self._wants(trigger_id) else None
         found = self._write(trigger_id, None)
-        if self._observer is not None:
+        if started is not None:
             self._tell("delete", trigger_id, started, found)
 
     def delete_states(self, trigger_ids: Iterable[str]) -> None:
@@ -152,12 +156,9 @@ class StateManager:
         """Delete states not updated for ``retention_days`` days, in batches.
 
         Safe while writers run: a row that is being written is left alone. Returns the number of
-        states deleted. Raises ``ConfigError`` for a negative retention.
+        states deleted. Raises ``ConfigError`` where ``retention_days`` is not 0 to 36,500.
         """
-        if not (math.isfinite(retention_days) and 0 <= retention_days <= MAX_RETENTION_DAYS):
-            raise ConfigError(
-                f"retention_days is {retention_days!r}: take 0 to {MAX_RETENTION_DAYS} days."
-            )
+        check_number("retention_days", retention_days, 0, MAX_RETENTION_DAYS)
         deleted, moment = 0, self._begin()
         for rows in self._table.expire(retention_days * 86_400):
             deleted += len(rows)
@@ -183,14 +184,22 @@ class StateManager:
     def invalidate_all(self) -> None:
         """Make every manager read all states from PostgreSQL next time."""
 
-    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:  # noqa: ARG002
-        """Put states into the cache: these, or those updated last. Returns how many it took."""
-        check_trigger_ids(ids or ())
-        return 0
+    def warm(self, *, limit: int = 1_000, ids: Iterable[str] | None = None) -> int:
+        """Put states into the cache: these, or those updated last. Returns how many it took.
 
-    def verify(self, sample: int = 1_000) -> Verification:  # noqa: ARG002
-        """Compare ``sample`` cached states with PostgreSQL."""
-        return Verification()
+        Raises ``ConfigError`` where ``limit`` is no number of states.
+        """
+        check_number("limit", limit, 0, MAX_STATES, whole=True)
+        return self._warm(limit, None if ids is None else check_trigger_ids(ids))
+
+    def verify(self, sample: int = 1_000) -> Verification:
+        """Compare ``sample`` cached states with PostgreSQL.
+
+        What differs is looked at twice, so that a write under way is not reported. Raises
+        ``ConfigError`` where ``sample`` is no number of states.
+        """
+        check_number("sample", sample, 0, MAX_STATES, whole=True)
+        return self._verify(sample)
 
     def close(self) -> None:
         """Close what the manager made itself; a pool that was passed in stays open."""
@@ -225,7 +234,8 @@ class StateManager:
         started = time.monotonic()
         outcomes = self._pass_on(self._commit(states))
         for trigger_id, found in outcomes.items():
-            self._tell(operation, trigger_id, started, found)
+            if self._wants(trigger_id):
+                self._tell(operation, trigger_id, started, found)
 
     def _replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
         mark, moment = self._marks(), self._begin()
@@ -244,12 +254,18 @@ class StateManager:
         return (self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
 
     def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
-        if self._observer is not None and self._wants(trigger_id):
+        if self._observer is not None:
             outcome, armed, size = found.outcome, found.armed, len(found.payload or b"")
             ended = time.monotonic()
             self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))
 
     # What a manager with a cache does in its own way.
+
+    def _warm(self, limit: int, trigger_ids: list[str] | None) -> int:  # noqa: ARG002
+        return 0
+
+    def _verify(self, sample: int) -> Verification:  # noqa: ARG002
+        return Verification()
 
     def _find_many(self, trigger_ids: list[str]) -> dict[str, Found]:
         rows = self._table.read(trigger_ids)
@@ -319,16 +335,15 @@ def decoded(trigger_id: str, payload: bytes | None) -> Any:
         ) from None
 
 
-def _always(_trigger_id: str) -> bool:
-    return True
-
-
-def own_pool(config: CacheConfig, environ: Mapping[str, str] | None) -> ConnectionPool[Any]:
-    """Return an unopened pool for ``DATABASE_URL``; the message of an error keeps it secret."""
+def pool_maker(
+    config: CacheConfig, environ: Mapping[str, str] | None
+) -> Callable[[], ConnectionPool[Any]]:
+    """Return what makes unopened pools for ``DATABASE_URL``; errors keep the address secret."""
     url = check_database_url(url_from_env("DATABASE_URL", environ), "DATABASE_URL")
-    return ConnectionPool(
+    return partial(
+        ConnectionPool,
         url,
-        kwargs={"autocommit": True, "connect_timeout": 5},
+        kwargs={"autocommit": True, "connect_timeout": 5, "client_encoding": "utf8"},
         min_size=1,
         max_size=config.pool_size,
         timeout=config.db_timeout_ms / 1000,

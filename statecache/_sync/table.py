@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,7 +17,8 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from statecache._acompat import ConnectionPool, Slots, finish
 from statecache.config import CacheConfig
-from statecache.errors import DatabaseError, InvalidState, first_line
+from statecache.errors import ConfigError, DatabaseError, InvalidState, first_line
+from statecache.forking import in_each_child, leave_to_parent
 from statecache.lookup import Row
 from statecache.statements import TABLE, statements_for
 from statecache.stats import Tally
@@ -44,8 +45,12 @@ class StateTable:
         self._sql = statements_for(config.schema)
         self._timeout_s = config.db_timeout_ms / 1000
         self._reads = Slots(config.max_db_reads)
-        #: Whether the pool is the manager's own: opened at first use and closed with it.
-        self.owns_pool = False
+        self._make_pool: Callable[[], ConnectionPool[Any]] | None = None
+
+    def own(self, make_pool: Callable[[], ConnectionPool[Any]]) -> None:
+        """Open the pool at first use, close it with the table, and make another after a fork."""
+        self._make_pool = make_pool
+        in_each_child(self._leave_pool)
 
     def read(self, trigger_ids: Sequence[str], *, settled: bool = False) -> dict[str, Row]:
         """Return the rows that there are, deleted ones included.
@@ -141,7 +146,7 @@ class StateTable:
 
     def open(self) -> None:
         """Open the pool if it is our own; an asynchronous one needs the running event loop."""
-        if self.owns_pool and self._pool.closed:
+        if self._make_pool is not None and self._pool.closed:
             try:
                 self._pool.open()
             except psycopg.Error as error:
@@ -151,8 +156,13 @@ class StateTable:
 
     def close(self) -> None:
         """Close the pool if it is our own."""
-        if self.owns_pool:
+        if self._make_pool is not None:
             self._pool.close()
+
+    def _leave_pool(self) -> None:
+        if self._make_pool is not None:
+            leave_to_parent(self._pool)
+            self._pool = self._make_pool()
 
     def _write(self, statement: bytes, values: tuple[object, ...], mark: bool) -> dict[str, Row]:
         if mark:
@@ -211,6 +221,7 @@ class StateTable:
         self.open()
         connection = self._pool.getconn()
         try:
+            _check_encoding(connection)
             if connection.autocommit:
                 return self._fetch(connection, statement, values)
             # The pool's connections open transactions: BEGIN and COMMIT around one statement would
@@ -235,6 +246,16 @@ class StateTable:
             cursor = connection.cursor(row_factory=tuple_row)
             cursor.execute(statement, values)
             return cursor.fetchall()
+
+
+def _check_encoding(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a connection over which not every trigger id and state can be sent."""
+    encoding = connection.pgconn.parameter_status(b"client_encoding")
+    if encoding != b"UTF8":
+        raise ConfigError(
+            f"the pool's connections have the client encoding {(encoding or b'?').decode()}: make "
+            'the pool with kwargs={"client_encoding": "utf8"}.'
+        )
 
 
 def _is_lost(error: psycopg.Error) -> bool:

@@ -9,7 +9,7 @@ from statecache._acompat import sleep
 from statecache._sync.cache import StateCache
 from statecache._sync.table import StateTable
 from statecache.codec import compact
-from statecache.lookup import NOTHING, Lookup, Put, Row
+from statecache.lookup import NOTHING, TROUBLE, Lookup, Put, Row
 from statecache.verification import Difference, Verification
 
 __all__ = ["verify", "warm"]
@@ -46,37 +46,39 @@ def verify(table: StateTable, cache: StateCache, sample: int) -> Verification:
             break
         fresh = [name for name in dict.fromkeys(names) if name not in seen][: sample - checked]
         seen.update(fresh)
-        count, suspects = _compare(table, cache, fresh)
+        count, suspects, complete = _compare(table, cache, fresh)
         checked += count
-        if suspects:
+        if suspects and complete:
             sleep(SECOND_LOOK_S)
-            _count, again = _compare(table, cache, list(suspects))
+            _count, again, complete = _compare(table, cache, list(suspects))
             # What was ahead at the first look may only have been written right then.
             differences += [
                 found
                 for name, found in again.items()
                 if found.kind != "ahead" or found.cached_version == suspects[name].cached_version
             ]
-        if checked >= sample:
+        if checked >= sample or not complete:
             break
     return Verification(checked, differences, complete)
 
 
 def _compare(
     table: StateTable, cache: StateCache, names: list[str]
-) -> tuple[int, dict[str, Difference]]:
-    """Return how many are cached, and which of them differ."""
+) -> tuple[int, dict[str, Difference], bool]:
+    """Return how many are cached, which of them differ, and whether the cache answered for all."""
     if not names:
-        return 0, {}
+        return 0, {}, True
     # PostgreSQL first: what the cache says later may not be older.
     rows = table.read(names)
     lookups = cache.get_many(names)
     cached = {name: found for name, found in lookups.items() if found.payload is not None}
-    return len(cached), {
+    differing = {
         name: Difference(name, found.version, rows[name].version if name in rows else 0)
         for name, found in cached.items()
         if not _agree(found, rows.get(name))
     }
+    answered = all(found.reason not in TROUBLE for found in lookups.values())
+    return len(cached), differing, answered
 
 
 def _agree(found: Lookup, row: Row | None) -> bool:

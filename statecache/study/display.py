@@ -145,8 +145,11 @@ def show_text(markdown: str) -> None:
 
 def show_verdicts(verdicts: list[dict[str, Any]]) -> None:
     """Show verdicts as a run's overview shows them; the keys are those of ``verdicts.json``."""
-    keys = ("id", "claim", "measured", "interval", "bound", "profile", "verdict", "why")
-    rows = [{key: str(row.get(key) or "") for key in keys} | {"href": ""} for row in verdicts]
+    keys = ("id", "claim", "measured", "interval", "band", "bound", "profile", "verdict", "why")
+    more = ("changes_if", "command")
+    rows = [
+        {key: str(row.get(key) or "") for key in (*keys, *more)} | {"href": ""} for row in verdicts
+    ]
     words = "\n".join(f"{row['verdict']}: {row['claim']} ({row['measured']})" for row in rows)
     _display_html(fragment("verdicts", rows), words)
 

@@ -7,40 +7,71 @@ from typing import Any
 
 import pandas as pd
 
+from statecache.study.checkout import find_root
+from statecache.study.claims import load_claims
 from statecache.study.display import figure_svg, show
+from statecache.study.findings import (
+    NotebookFindings,
+    read_findings,
+    summarise,
+    write_findings,
+)
+from statecache.study.harness.noise import noise_sentence
 from statecache.study.runfolder import RunFolder
 from statecache.study.ttl_figures import Picture
+from statecache.study.verdicts import Measured, judge_all
 
-__all__ = ["publish", "show_picture"]
+__all__ = ["publish", "show_picture", "verdicts_of"]
 
 
-def show_picture(folder: RunFolder, notebook: str, picture: Picture) -> dict[str, str]:
-    """Show a figure in the notebook and keep it as SVG; return its entry for ``publish``."""
+def show_picture(
+    folder: RunFolder, notebook: str, picture: Picture, *, overview: bool = False
+) -> dict[str, Any]:
+    """Show a figure in the notebook and keep it as SVG; return its entry for ``publish``.
+
+    With ``overview`` the run's overview shows it, too; where no figure is marked it shows all.
+    """
     name = f"{notebook}.{picture.name}.svg"
     folder.write_text(name, figure_svg(picture.figure))
     show(picture.figure, alt=picture.alt, caption=picture.caption, table=picture.table)
-    return {"file": name, "alt": picture.alt, "caption": picture.caption}
+    return {"file": name, "alt": picture.alt, "caption": picture.caption, "overview": overview}
+
+
+def verdicts_of(notebook: str, measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return the verdicts on the claims that this notebook judges, as ``show_verdicts`` takes."""
+    claims = load_claims(find_root())
+    here = {key: claim for key, claim in claims.items() if notebook in claim.notebooks}
+    return judge_all(here, measured)
 
 
 def publish(
     folder: RunFolder,
     notebook: str,
     *,
-    measurements: pd.DataFrame,
-    histograms: pd.DataFrame,
     answer: Sequence[str],
-    verdicts: Sequence[Mapping[str, Any]],
+    measured: Sequence[Measured],
     limits: Sequence[str],
-    figures: Sequence[Mapping[str, str]],
+    figures: Sequence[Mapping[str, Any]],
+    measurements: pd.DataFrame | None = None,
+    histograms: pd.DataFrame | None = None,
 ) -> None:
-    """Write measurements and histograms as parquet, and verdicts.json."""
-    folder.write_frame(f"{notebook}.measurements", measurements)
-    folder.write_frame(f"{notebook}.histograms", histograms)
-    folder.write_verdicts(
-        {
-            "answer": list(answer),
-            "verdicts": [dict(row) for row in verdicts],
-            "limits": list(limits),
-            "figures": [dict(figure) for figure in figures],
-        }
+    """Write what was measured as parquet, and what was found; then sum up the run so far.
+
+    ``answer`` begins with the headline, a sentence that stands for itself. Raises ``StudyError``.
+    """
+    if measurements is not None:
+        folder.write_frame(f"{notebook}.measurements", measurements)
+    if histograms is not None:
+        folder.write_frame(f"{notebook}.histograms", histograms)
+    write_findings(
+        folder,
+        NotebookFindings(
+            notebook=notebook,
+            answer=answer,
+            measured=measured,
+            limits=limits,
+            figures=figures,
+            noise="" if measurements is None else noise_sentence(measurements),
+        ),
     )
+    folder.write_verdicts(summarise(read_findings(folder), load_claims(find_root())))

@@ -30,7 +30,20 @@ _NOTICES = {
     "failed": "This run failed. What is shown was measured before the failure; "
     "no conclusion should rest on it.",
 }
-_VERDICT = ("id", "claim", "measured", "interval", "bound", "profile", "verdict", "why", "notebook")
+_VERDICT = (
+    "id",
+    "claim",
+    "measured",
+    "interval",
+    "band",
+    "bound",
+    "profile",
+    "verdict",
+    "why",
+    "changes_if",
+    "command",
+    "notebook",
+)
 
 
 def render_run(run_dir: Path) -> Path:
@@ -56,6 +69,7 @@ def render_run(run_dir: Path) -> Path:
         tally=tally(rows),
         figures=[_figure(run_dir, figure) for figure in _records(found.get("figures"))],
         limits=_texts(found.get("limits")),
+        noise=[_noise(one) for one in _records(found.get("noise"))],
         notebooks=[
             {
                 **notebook,
@@ -157,6 +171,10 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
 
 def _verdict(row: dict[str, Any]) -> dict[str, str]:
     return {name: _text(row.get(name)) for name in _VERDICT}
+
+
+def _noise(one: dict[str, Any]) -> dict[str, str]:
+    return {name: _text(one.get(name)) for name in ("notebook", "text")}
 
 
 def _figure(run_dir: Path, figure: dict[str, Any]) -> dict[str, str]:

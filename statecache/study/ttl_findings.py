@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from statecache.study.bounds import saved as most_saved
-from statecache.study.claims import Claim
 from statecache.study.flights import to_trace
 from statecache.study.intervals import Interval, mean_interval
 from statecache.study.models import aggregate_read_modify_write
 from statecache.study.replay import hit_curve
 from statecache.study.sweep_cells import EXECUTED_LIMIT, PLANNED_LIMIT, QUIET_SHARE
 from statecache.study.ttl_sweep import UNCACHED, Sweep, SweepSettings
-from statecache.study.verdicts import LEVEL, Measured, judge_all
+from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = [
     "CELL_FORMATS",
@@ -28,8 +27,8 @@ __all__ = [
     "cell_table",
     "find",
     "limits",
+    "measured",
     "ttl_name",
-    "verdicts",
 ]
 
 NOTEBOOK: Final = "ttl_sweep"
@@ -177,13 +176,13 @@ def answer(findings: Findings) -> list[str]:
     return [findings.decision.sentence, _band_sentence(findings), assert_agreement(findings.sweep)]
 
 
-def verdicts(findings: Findings, claims: dict[str, Claim]) -> list[dict[str, Any]]:
-    """Return the rows of ``verdicts.json`` for the claims judged here."""
+def measured(findings: Findings) -> list[Measured]:
+    """Return what was measured for the claims that are judged here."""
     settings = findings.sweep.settings
     passes = f"{len(settings.starts)} passes of {settings.days:g} days of flights"
     share = f"{100 * findings.read_share:.1f} %"
 
-    def measured(claim: str, interval: Interval, ttl_min: float, **more: Any) -> Measured:
+    def one(claim: str, interval: Interval, ttl_min: float, **more: Any) -> Measured:
         return Measured(
             claim=claim,
             interval=interval,
@@ -196,11 +195,10 @@ def verdicts(findings: Findings, claims: dict[str, Claim]) -> list[dict[str, Any
             **more,
         )
 
-    here = {name: claim for name, claim in claims.items() if NOTEBOOK in claim.notebooks}
-    found = [
-        measured("hit_rate", findings.documented, DOCUMENTED_TTL_MIN, why=_band_sentence(findings)),
-        measured("hit_rate_high_traffic", findings.high_traffic, HIGH_TRAFFIC_TTL_MIN),
-        measured(
+    return [
+        one("hit_rate", findings.documented, DOCUMENTED_TTL_MIN, why=_band_sentence(findings)),
+        one("hit_rate_high_traffic", findings.high_traffic, HIGH_TRAFFIC_TTL_MIN),
+        one(
             "database_queries",
             findings.most_saved,
             findings.best_ttl_min,
@@ -209,7 +207,6 @@ def verdicts(findings: Findings, claims: dict[str, Claim]) -> list[dict[str, Any
             f"{ttl_name(findings.best_ttl_min)} saved the most.",
         ),
     ]
-    return judge_all(here, found)
 
 
 def limits(findings: Findings) -> list[str]:

@@ -125,3 +125,63 @@ def test_a_manager_s_accesses_become_a_trace(scratch: Scratch, kind: str, tmp_pa
     assert a != b
     assert trace.key.tolist() == [a, a, a, b, a]
     assert before - 1 < trace.time_s[0] <= trace.time_s[-1] < time.time() + 1
+
+
+# Observers that want some keys only
+
+
+class Picky:
+    """An observer of a few keys."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+        self.told: list[Access] = []
+
+    def wants(self, trigger_id: str) -> bool:
+        return trigger_id in self.keys
+
+    def __call__(self, access: Access) -> None:
+        self.told.append(access)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gather"), [*((kind, False) for kind in CACHED), ("AsyncCachedStateManager", True)]
+)
+def test_no_access_of_a_wanted_key_is_missed(scratch: Scratch, kind: str, gather: bool) -> None:
+    picky = Picky("a", "b")
+    with scratch.manager(kind, observer=picky, memory_items=10, gather=gather) as manager:
+        manager.update_states({"a": 1, "other": 1})
+        while not manager.get_cache_stats().memory_hits:  # until the tier is trusted
+            manager.load_state("other")
+        assert {access.trigger_id for access in picky.told} == {"a"}
+        picky.told.clear()
+
+        expected = []
+        for n in range(50):
+            for key in ("a", "other", "b", "a"):
+                manager.load_state(key)
+            manager.update_state("a", n)  # the tier keeps what was written
+            manager.update_state("other", n)
+            manager.load_states(["a", "other"])
+            operations = zip(("load", "load", "load", "update", "load"), "abaaa", strict=True)
+            expected += list(operations)
+        manager.delete_states(["a", "other"])
+        assert [(access.operation, access.trigger_id) for access in picky.told] == [
+            *expected,
+            ("delete", "a"),
+        ]
+        loads = [access.outcome for access in picky.told if access.operation == "load"]
+        assert "memory" in loads
+        assert manager.get_cache_stats().memory_hits > loads.count("memory")
+
+
+def test_who_wants_no_key_in_particular_is_told_of_all(scratch: Scratch, kind: str) -> None:
+    told: list[Access] = []
+    with scratch.manager(kind, observer=told.append, memory_items=10) as manager:
+        manager.update_state("a", 1)
+        for _ in range(100):
+            manager.load_state("a")
+        stats = manager.get_cache_stats()
+    assert [access.operation for access in told] == ["update"] + 100 * ["load"]
+    outcomes = [access.outcome for access in told]
+    assert outcomes.count("memory") == stats.memory_hits

@@ -6,13 +6,15 @@ import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
-from support.managers import open_manager
+from support.managers import KINDS, open_manager
+from support.scratch import Scratch
 
-from statecache import CacheConfig, ConfigError, DatabaseError, init_db
+from statecache import CacheConfig, ConfigError, DatabaseError, InvalidState, init_db
 from statecache.schema import SCHEMA_VERSION
 from statecache.study.servers import Servers
 
@@ -135,3 +137,100 @@ def test_a_database_that_is_down_is_one_sentence() -> None:
         init_db("postgresql://me:secret@127.0.0.1:1/x")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+# Names and encodings
+
+
+@pytest.mark.parametrize("name", ["excluded", "statecache_old", "statecache_done", "select"])
+def test_a_schema_may_have_the_name_of_something_else(servers: Servers, name: str) -> None:
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        taken = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [name])
+        assert taken.fetchone() is None, f"the schema {name} is somebody's"
+        try:
+            init_db(servers.database_url, schema=name, outside_writes=True)
+            config = CacheConfig(schema=name, repair_poll_secs=60)
+            with open_manager("StateManager", servers.database_url, "", config) as manager:
+                manager.update_state("a", 1)
+                manager.update_state("a", 2)
+                manager.update_states({"a": 3, "b": 4})
+                assert manager.load_states(["a", "b"]) == {"a": 3, "b": 4}
+                manager.update_state("c", 5, expected_version=0)
+                state, version = manager.load_versioned("c")
+                manager.update_state("c", state + 1, expected_version=version)
+                manager.delete_state("a")
+                assert manager.load_state("c") == 6
+                assert manager.cleanup_expired(0) == 2
+                assert manager.get_state_count() == 0
+                table = manager._table
+                assert set(table.marked()) == {"a", "b", "c"}
+                table.unmark(table.marked())
+                assert table.marked() == {}
+                assert table.recent(10) == []
+                assert table.read(["a", "b"], settled=True).keys() == {"a", "b"}
+        finally:
+            connection.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", ["latin1", "sql_ascii"])
+def test_a_pool_of_another_encoding_is_refused(scratch: Scratch, kind: str, encoding: str) -> None:
+    url = scratch.database_url
+    url += ("&" if "?" in url else "?") + f"client_encoding={encoding}"
+    with scratch.manager(kind, database_url=url) as manager:
+        for call in (
+            lambda: manager.load_state("ü"),
+            lambda: manager.update_state("日本", {"名": "値"}),
+            lambda: manager.update_states({"a": 1, "b": 2}),
+            lambda: manager.delete_state("a"),
+        ):
+            with pytest.raises(ConfigError, match="connections have the client encoding"):
+                call()
+        assert manager.get_cache_stats().unrepaired == 0, "nothing was sent"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "texts"),
+    [("SQL_ASCII", ["plain", "日本 ü 😀"]), ("LATIN1", ["plain", "ü é"]), ("UTF8", ["日本 ü 😀"])],
+)
+@pytest.mark.parametrize("kind", ["StateManager", "AsyncCachedStateManager"])
+def test_databases_of_any_encoding_work_for_what_they_can_hold(
+    servers: Servers, kind: str, encoding: str, texts: list[str]
+) -> None:
+    name = f"statecache_test_{secrets.token_hex(4)}"
+    url = urlsplit(servers.database_url)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            ).format(sql.Identifier(name), encoding)
+        )
+        try:
+            with psycopg.connect(url) as inside:
+                inside.execute(
+                    "CREATE TABLE trigger_state "
+                    "(trigger_id text PRIMARY KEY, state_data jsonb, updated_at timestamptz)"
+                )
+            assert init_db(url, outside_writes=True) == init_db(url) == SCHEMA_VERSION
+            config = CacheConfig(key_prefix=f"statecache:test:{name}:", timeout_ms=1_000)
+            url += "?client_encoding=utf8"
+            with open_manager(kind, url, servers.redis_url, config) as manager:
+                states = {text: {text: [text, "\\"]} for text in texts}
+                for text, state in states.items():
+                    manager.update_state(text, state)
+                    assert manager.load_state(text) == state
+                manager.update_states(states)
+                assert manager.load_states(texts) == states
+                manager.invalidate_all()
+                assert manager.load_states(texts) == states
+                if encoding == "LATIN1":
+                    with pytest.raises(InvalidState, match="PostgreSQL cannot hold this state"):
+                        manager.update_state("a", "日本")
+                    with pytest.raises(InvalidState, match="PostgreSQL cannot hold this state"):
+                        manager.update_states({"a": "日本", "b": 1})
+                manager.delete_states(texts)
+                assert manager.get_state_count() == 0
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(sql.Identifier(name)))

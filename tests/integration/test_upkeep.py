@@ -6,13 +6,14 @@ import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from support.interrupts import eventually
 from support.managers import CACHED, VARIANTS
 from support.scratch import Scratch
 
-from statecache import InvalidTriggerId, StateManager
+from statecache import ConfigError, InvalidTriggerId, StateManager
 
 CACHED_VARIANTS = {name: kind for name, kind in VARIANTS.items() if "Cached" in name}
 
@@ -145,6 +146,16 @@ def test_bad_ids_are_refused(manager: Any, bad: Any) -> None:
         manager.warm(ids=["a", bad])
 
 
+@pytest.mark.parametrize("bad", [-1, 1.5, "x", None, True])
+def test_what_is_no_number_of_states_is_refused(manager: Any, bad: Any) -> None:
+    with pytest.raises(ConfigError, match=r"limit is .*: take a whole number from 0 to "):
+        manager.warm(limit=bad)
+    with pytest.raises(ConfigError, match=r"sample is .*: take a whole number from 0 to "):
+        manager.verify(sample=bad)
+    stats = manager.get_cache_stats()
+    assert (stats.cache_commands, stats.db_reads) == ({}, 0)
+
+
 def test_without_a_cache_there_is_nothing_to_do(plain: StateManager) -> None:
     plain.update_state("t", 1)
     plain.invalidate(["t"])
@@ -246,6 +257,26 @@ def test_writes_under_way_are_no_difference(cached: Any, other: Any) -> None:
     finally:
         ended.set()
         writer.join(60)
+
+
+@pytest.mark.parametrize("kind", CACHED)
+def test_a_cache_that_tells_names_but_no_states(kind: str, scratch: Scratch) -> None:
+    """What was not looked at is not called complete."""
+    user, password = f"statecache-test-{secrets.token_hex(4)}", secrets.token_hex(8)
+    scratch.cache.acl_setuser(
+        user, enabled=True, passwords=[f"+{password}"], keys=["*"], channels=["*"],
+        commands=["+@all", "-mget"],
+    )  # fmt: skip
+    place = urlsplit(scratch.redis_url)
+    url = place._replace(netloc=f"{user}:{password}@{place.hostname}:{place.port}").geturl()
+    try:
+        with scratch.manager(kind, redis_url=url) as manager:
+            manager.update_states({"a": 1, "b": 2, "c": 3})
+            assert manager.get_cache_stats().errors == 0
+            found = manager.verify()
+    finally:
+        scratch.cache.acl_deluser(user)
+    assert (found.checked, found.differences, found.complete) == (0, [], False)
 
 
 # Cleaning up

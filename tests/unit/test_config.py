@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -114,6 +115,39 @@ def test_a_client_of_the_wrong_kind_is_refused() -> None:
 def test_a_number_given_as_text_is_refused() -> None:
     with pytest.raises(ConfigError, match="ttl_secs is '300'"):
         CacheConfig(ttl_secs="300")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"enabled": "false"}, "enabled is 'false': take true or false."),
+        ({"gather": None}, "gather is None: take true or false."),
+        (
+            {"memory_items": 1.5},
+            "memory_items is 1.5: take a whole number from 0 to 100000000.",
+        ),
+        ({"pool_size": True}, "pool_size is True: take a whole number from 1 to 10000."),
+        ({"ttl_jitter": "0"}, "ttl_jitter is '0': take a number from 0 to 0.9."),
+        ({"schema": 7}, "schema is 7: take a text."),
+        ({"key_prefix": b"p:"}, "key_prefix is b'p:': take a text."),
+        ({"ttl_min_secs": 5, "ttl_max_secs": 4}, "ttl_max_secs is 4: take a number from 5 to"),
+        ({"key_prefix": "a\0b"}, r"key_prefix is 'a\x00b': take 1 to 256 bytes"),
+        ({"key_prefix": "\ud800"}, r"key_prefix is '\ud800': take 1 to 256 bytes"),
+        ({"key_prefix": "ü" * 129}, "take 1 to 256 bytes"),
+    ],
+)
+def test_a_value_of_another_type_or_form_is_refused(changes: Any, refusal: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        CacheConfig(**changes)
+    assert refusal in str(caught.value)
+
+
+def test_every_number_has_limits() -> None:
+    for field in fields(CacheConfig):
+        if field.type in ("int", "float"):
+            for value in (float("inf"), 1 << 70):
+                with pytest.raises(ConfigError, match=f"{field.name} is .*: take a .* from "):
+                    CacheConfig(**{field.name: value})
 
 
 @pytest.mark.parametrize(

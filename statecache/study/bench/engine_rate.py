@@ -14,11 +14,11 @@ from statecache.study.bench.stage import Stage
 from statecache.study.engine import TriggerEngine
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.ledger import Held
 from statecache.study.harness.loops import all_of
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave
-from statecache.study.harness.workloads import trigger_ids
 
 __all__ = ["check_events", "measure_engine"]
 

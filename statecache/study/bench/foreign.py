@@ -15,8 +15,8 @@ from psycopg_pool import ConnectionPool
 
 from statecache import CacheConfig, CachedStateManager, StateManager
 from statecache.study.bench.neighbour import running_neighbour
+from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import Write
-from statecache.study.harness.workloads import document
 from statecache.study.servers import Servers
 
 __all__ = ["FIRST_NUMBER", "Foreign", "running_foreign", "writing_meanwhile"]

@@ -13,9 +13,9 @@ from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row, paired_row
 from statecache.study.bench.stage import Stage
 from statecache.study.bench.yardsticks import cashews_client_side
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import TimedRound, cycle, interleave, timed, timed_async
-from statecache.study.harness.workloads import document, trigger_ids
 
 __all__ = ["measure_hits", "measure_local_hits"]
 

@@ -12,8 +12,8 @@ import redis
 from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row
 from statecache.study.bench.stage import Stage
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.opening import Opening
-from statecache.study.harness.workloads import document, trigger_ids
 from statecache.study.intervals import Interval
 
 __all__ = ["kilobyte_document", "measure_memory"]

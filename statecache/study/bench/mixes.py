@@ -24,17 +24,11 @@ from statecache.study.bench.rows import (
 from statecache.study.bench.stage import Stage
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Closed, Subject, measure_cell
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.loops import closed_loop
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave, median
-from statecache.study.harness.workloads import (
-    Plan,
-    Popularity,
-    Workload,
-    make_plan,
-    popular_ids,
-    trigger_ids,
-)
+from statecache.study.harness.workloads import Plan, Popularity, Workload, make_plan, popular_ids
 from statecache.study.workspace import Workspace
 
 __all__ = ["FACTORIAL", "Mechanisms", "best_pool_size", "measure_mixes"]

@@ -28,7 +28,13 @@ def running_neighbour(main: Main, *arguments: Any) -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(main, theirs, *arguments), daemon=True)
-    process.start()
+    # Ctrl-C reaches the whole group; the first process ends this one by closing the pipe. It is
+    # inherited, so that none gets through before the process could say so itself.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     try:
         _wait_until_ready(ours)
@@ -42,8 +48,6 @@ def running_neighbour(main: Main, *arguments: Any) -> Iterator[Connection]:
 
 
 def _run(main: Main, pipe: Connection, *arguments: Any) -> None:
-    # Ctrl-C reaches the whole group; the first process ends this one by closing the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         main(pipe, *arguments)
     except (EOFError, BrokenPipeError):

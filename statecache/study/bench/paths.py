@@ -19,9 +19,9 @@ from statecache.study.bench.yardsticks import (
     cashews_through,
     dogpile_through,
 )
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import TimedRound, cycle, interleave, timed, timed_async
-from statecache.study.harness.workloads import trigger_ids
 
 __all__ = ["measure_paths", "measure_reads"]
 

@@ -13,10 +13,12 @@ from statecache.study.bench.memory import measure_memory
 from statecache.study.bench.mixes import measure_mixes
 from statecache.study.bench.options import measure_options
 from statecache.study.bench.paths import measure_paths, measure_reads
+from statecache.study.bench.proof import measure_proof
 from statecache.study.bench.report import Report
 from statecache.study.bench.rows import Findings
 from statecache.study.bench.stage import FULL, QUICK, Stage
 from statecache.study.bench.staleness import measure_staleness
+from statecache.study.bench.tools import measure_tools
 from statecache.study.progress import Reporter
 from statecache.study.servers import Servers
 
@@ -41,6 +43,8 @@ BENCHES: dict[str, Bench] = {
     "engine": Bench("the trigger engine's events a second", measure_engine, 60),
     "memory": Bench("what states take in Redis", measure_memory, 60),
     "options": Bench("what options cost", measure_options, 130),
+    "tools": Bench("hits and reads against redis-benchmark and pgbench", measure_tools, 25),
+    "proof": Bench("the harness: no false finding, and no slowdown missed", measure_proof, 25),
     "staleness": Bench("until another process sees a write", measure_staleness, 60),
 }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from statecache import CacheConfig
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.tables import load_table
-from statecache.study.harness.workloads import trigger_ids
 from statecache.study.servers import Servers
 from statecache.study.workspace import Workspace, open_workspace
 

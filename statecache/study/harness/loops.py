@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from statecache import AsyncStateManager
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import DELETED, Write
-from statecache.study.harness.workloads import Plan, document
+from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ, WRITE
 
 __all__ = [

@@ -11,11 +11,12 @@ from typing import Any, Final
 from statecache import AsyncStateManager
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import Variant, open_variant
-from statecache.study.harness.workloads import Plan, Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Plan, Workload, make_plan
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from statecache import init_db
-from statecache.study.harness.workloads import document
+from statecache.study.harness.documents import document
 from statecache.study.servers import Servers
 
 __all__ = ["load_table"]

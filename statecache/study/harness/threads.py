@@ -12,9 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from statecache import StateManager
+from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import DELETED
 from statecache.study.harness.loops import GRACE, Recording, absent
-from statecache.study.harness.workloads import Plan, document
+from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ, WRITE
 
 __all__ = ["Threads"]

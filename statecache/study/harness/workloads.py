@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import LARGEST_BYTES, least_size, trigger_ids
 from statecache.study.traces import DELETE, READ, WRITE, Trace
 
 __all__ = [
@@ -23,12 +22,10 @@ __all__ = [
     "Popularity",
     "Workload",
     "arrivals",
-    "document",
     "make_plan",
     "popular_ids",
     "trace_arrivals",
     "trace_plan",
-    "trigger_ids",
 ]
 
 #: How often each key is used: by a power of its rank, all alike, or a few keys most of the time.
@@ -39,17 +36,6 @@ Arrivals = Literal["poisson", "constant"]
 
 #: Requests of a plan; callers begin at different places in it and go round.
 STEPS: Final = 1 << 17
-
-#: What every document holds besides its number; about 190 bytes of JSON in all.
-_TEMPLATE: Final[dict[str, Any]] = {
-    "route": "JFK-LAX",
-    "ema": 21.375,
-    "fired": 3,
-    "window": [12.0, -3.5, 47.25, 0.0, 8.125],
-    "limits": {"threshold_min": 20.0, "weight": 0.2},
-    "last_event": "2013-02-04T17:25:00Z",
-}
-_LARGEST_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +75,9 @@ class Workload:
                 f"{self.size_sigma}: take at least one key, an exponent from 0 to 100 and no "
                 "negative deviation."
             )
-        if not 0 <= self.size_bytes <= _LARGEST_BYTES:
+        if not 0 <= self.size_bytes <= LARGEST_BYTES:
             raise StudyError(
-                f"size_bytes is {self.size_bytes}: take 0 to {_LARGEST_BYTES}, a state's limit."
+                f"size_bytes is {self.size_bytes}: take 0 to {LARGEST_BYTES}, a state's limit."
             )
 
 
@@ -108,11 +94,6 @@ class Plan:
         return len(self.ids)
 
 
-def trigger_ids(count: int) -> list[str]:
-    """Return ids of triggers as an application would name them."""
-    return [f"trigger_{number:06d}" for number in range(count)]
-
-
 def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
     """Draw a plan; which ids are popular has nothing to do with their order."""
     draw = np.random.default_rng(seed)
@@ -124,9 +105,9 @@ def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
     deletes = dice >= 1 - workload.delete_share
     operations = np.where(deletes, DELETE, np.where(dice < workload.read_share, READ, WRITE))
     sizes = None
-    if workload.size_sigma or workload.size_bytes > _least_size():
+    if workload.size_sigma or workload.size_bytes > least_size():
         drawn = workload.size_bytes * np.exp(workload.size_sigma * draw.standard_normal(steps))
-        sizes = np.minimum(drawn, _LARGEST_BYTES).astype(int).tolist()
+        sizes = np.minimum(drawn, LARGEST_BYTES).astype(int).tolist()
     return Plan(
         [ids[place] for place in places.tolist()], operations.astype(np.uint8).tobytes(), sizes
     )
@@ -136,7 +117,7 @@ def trace_plan(trace: Trace) -> Plan:
     """Return the requests of a recorded stream, in its order; its sizes, where it has any."""
     names = trace.keys
     ids = [str(code if names is None else names[code]) for code in trace.key.tolist()]
-    sizes = None if trace.size is None else np.minimum(trace.size, _LARGEST_BYTES).tolist()
+    sizes = None if trace.size is None else np.minimum(trace.size, LARGEST_BYTES).tolist()
     return Plan(ids, trace.op.tobytes(), sizes)
 
 
@@ -175,15 +156,6 @@ def popular_ids(plan: Plan, count: int) -> list[str]:
     return [str(name) for name in ranked[:: max(1, len(ranked) // count)][:count]]
 
 
-def document(number: int, size: int = 0) -> dict[str, Any]:
-    """Return a state that differs from every other number's, of about ``size`` bytes or more."""
-    state = {**_TEMPLATE, "count": number}
-    missing = size - _least_size()
-    if missing > 0:
-        state["note"] = _filler()[:missing]
-    return state
-
-
 def _weights(workload: Workload) -> NDArray[np.float64]:
     """Return how likely the key of each rank is."""
     ranks = np.arange(1, workload.keys + 1)
@@ -196,19 +168,3 @@ def _weights(workload: Workload) -> NDArray[np.float64]:
     else:
         weights = np.ones(workload.keys)
     return np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
-@cache
-def _least_size() -> int:
-    return len(orjson.dumps({**_TEMPLATE, "count": 1_000_000}))
-
-
-@cache
-def _filler() -> str:
-    """Return a text of the largest size that compresses about as well as prose."""
-    draw = np.random.default_rng(20)
-    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
-    lengths = draw.integers(3, 9, size=2_000)
-    words = [draw.choice(letters, size=length).tobytes().decode() for length in lengths]
-    chosen = draw.integers(0, len(words), size=_LARGEST_BYTES // 4)
-    return " ".join(words[place] for place in chosen.tolist())[:_LARGEST_BYTES]

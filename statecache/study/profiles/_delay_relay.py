@@ -20,7 +20,6 @@ import selectors
 import signal
 import socket
 import struct
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -32,18 +31,16 @@ CONNECT_LIMIT_S: Final = 5.0
 LATE_S: Final = 250e-6  # half of what a round trip's p99 may be off by
 CHUNK_BYTES: Final = 1 << 16
 
-#: What an end is told: bytes to send, no bytes for the end of the stream, or nothing at all for a
-#: reset.
+#: What an end is told: bytes to send, no bytes for the end of the stream, None for a reset.
 Message: TypeAlias = "bytes | None"
 END: Final = b""
 RESET: Final = None
 
 
 class Punctuality:
-    """How long before a moment to wake up: as late as the kernel mostly is, the rest is awaited.
+    """How long before a moment to wake up: a quantile of how late the kernel woke us before.
 
-    The lead follows a quantile of how late waits ended: a step up for each that was later, a
-    smaller one down for each that was not. One outlier moves it no further than any other.
+    It takes a step up after each wait that ended later, a smaller one down after each other.
     """
 
     QUANTILE = 0.75
@@ -134,7 +131,6 @@ class Relay:
             ends = End(self, client), End(self, server)
             ends[0].peer, ends[1].peer = ends[1], ends[0]
             ends[1].connect(address)
-            ends[0].watch()
 
     def _obey(self) -> None:
         data = os.read(STDIN, 4096)
@@ -148,8 +144,8 @@ class Relay:
             except OSError as error:
                 _tell({"error": str(error)})
             else:
-                cpu_s = time.process_time()
-                _tell({"cpu_s": cpu_s, "delivered": self._delivered, "late": self._late})
+                done = {"delivered": self._delivered, "late": self._late}
+                _tell(done | {"cpu_s": time.process_time()})
 
     def _set(self, target: list[Any] | None = None, delay_s: float | None = None) -> None:
         if target is not None:
@@ -168,8 +164,8 @@ class End:
     def __init__(self, relay: Relay, connection: socket.socket) -> None:
         self._relay = relay
         self._socket = connection
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._is_connecting = False
         self._is_open = True
         self._has_received_end = False
@@ -196,15 +192,12 @@ class End:
             events |= selectors.EVENT_READ
         if self._is_open and self._is_blocked:
             events |= selectors.EVENT_WRITE
-        if events == self._events:
-            return
-        if not events:
-            self._relay.selector.unregister(self._socket)
-        elif not self._events:
-            self._relay.selector.register(self._socket, events, self)
-        else:
-            self._relay.selector.modify(self._socket, events, self)
-        self._events = events
+        if events != self._events:
+            if self._events:
+                self._relay.selector.unregister(self._socket)
+            if events:
+                self._relay.selector.register(self._socket, events, self)
+            self._events = events
 
     def act(self, events: int) -> None:
         """Do what the socket is ready for."""
@@ -219,11 +212,9 @@ class End:
             self._close(reset=True)
         elif self._is_blocked:
             self._unsent.append(message)
-        elif self._is_open:
-            self._send(message)
-            if self._unsent:
-                self.peer.watch()
-                self.watch()
+        elif self._is_open and not self._send(message):
+            self.peer.watch()
+            self.watch()
 
     @property
     def _is_blocked(self) -> bool:
@@ -242,7 +233,8 @@ class End:
             self._has_received_end = True
             self.watch()
 
-    def _send(self, message: bytes | memoryview) -> None:
+    def _send(self, message: bytes | memoryview) -> bool:
+        """Return whether the socket took all of it; the rest stays the first to be sent."""
         try:
             if message == END:
                 self._socket.shutdown(socket.SHUT_WR)
@@ -250,26 +242,25 @@ class End:
                 if self.peer._has_sent_end:
                     self._close()
                     self.peer._close()
-                return
+                return True
             sent = self._socket.send(message)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._fail()
-            return
+            return False
         if sent < len(message):
             self._unsent.appendleft(memoryview(message)[sent:])
+            return False
+        return True
 
     def _unblock(self) -> None:
-        if self._is_connecting:
-            if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._fail()
-                return
-            self._is_connecting = False
-        unsent, self._unsent = self._unsent, deque()
-        while unsent and not self._unsent and self._is_open:
-            self._send(unsent.popleft())
-        self._unsent += unsent
+        self._is_connecting = False
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._fail()
+            return
+        while self._unsent and self._send(self._unsent.popleft()):
+            pass
         self.peer.watch()
         self.watch()
 
@@ -298,14 +289,13 @@ def _tell(answer: dict[str, Any]) -> None:
 
 def _prepare() -> None:
     """Leave the end to the pipe, be woken without slack, and have room for many connections."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if sys.platform == "linux":  # by default the kernel may wake us 50 µs late
-        with suppress(OSError):
-            Path("/proc/self/timerslack_ns").write_text("1")
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError):  # Linux only, where the kernel may else wake us 50 µs late
+        Path("/proc/self/timerslack_ns").write_text("1")
 
 
 if __name__ == "__main__":

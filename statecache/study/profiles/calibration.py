@@ -16,14 +16,13 @@ from statecache.study.profiles import _echo
 from statecache.study.profiles.delay_relay import DelayRelay
 from statecache.study.relay_process import LOOPBACK
 
-__all__ = ["Calibration", "calibrate", "running_echo"]
+__all__ = ["Calibration", "calibrate", "round_trips", "running_echo"]
 
 #: A percentile of the added round trip may be off by a share of what was asked for or by so many
 #: milliseconds, whichever is more.
 MEDIAN_LIMIT: Final = 0.05, 0.1
 P99_LIMIT: Final = 0.20, 0.5
 
-#: Fewer where each takes long, so that a calibration takes seconds.
 MOST_ROUND_TRIPS: Final = 400
 LEAST_ROUND_TRIPS: Final = 100
 BUDGET_MS: Final = 4000.0
@@ -86,7 +85,7 @@ def calibrate(relay: DelayRelay, leg: str, asked_ms: float) -> Calibration:
         relay.lead_to(LOOPBACK, port)
         with _connected(port) as direct, _connected(relay.port) as relayed:
             cost_ms = _measure(relay, direct, relayed, 0.0, MOST_ROUND_TRIPS).median_ms
-            count = int(min(max(BUDGET_MS / asked_ms, LEAST_ROUND_TRIPS), MOST_ROUND_TRIPS))
+            count = round_trips(asked_ms)
             delay_ms = asked_ms - cost_ms
             delay_ms += asked_ms - _measure(relay, direct, relayed, delay_ms, TUNING).median_ms
             for _ in range(TRIES):
@@ -96,6 +95,11 @@ def calibrate(relay: DelayRelay, leg: str, asked_ms: float) -> Calibration:
                     break
                 delay_ms += asked_ms - found.median_ms
     return found
+
+
+def round_trips(asked_ms: float) -> int:
+    """Return how many round trips judge a relay: 400, fewer where they would take over 4 s."""
+    return int(min(max(BUDGET_MS / asked_ms, LEAST_ROUND_TRIPS), MOST_ROUND_TRIPS))
 
 
 @contextmanager

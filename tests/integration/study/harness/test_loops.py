@@ -14,11 +14,12 @@ from support.scratch import Scratch
 from statecache import AsyncStateManager, StateManager
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import open_audit
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.ledger import DELETED, check_rows
 from statecache.study.harness.loops import Recording, closed_loop, open_loop
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.threads import Threads
-from statecache.study.harness.workloads import Workload, make_plan, trigger_ids
+from statecache.study.harness.workloads import Workload, make_plan
 from statecache.study.servers import Servers
 
 IDS = trigger_ids(30)

@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statecache.study.errors import StudyError
+from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.workloads import (
     Arrivals,
     Workload,
     arrivals,
-    document,
     make_plan,
     popular_ids,
     trace_arrivals,
     trace_plan,
-    trigger_ids,
 )
 from statecache.study.traces import DELETE, READ, WRITE, Trace
 
