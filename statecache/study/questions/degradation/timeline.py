@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 from statecache import AsyncCachedStateManager, CacheConfig, Observer
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import open_audit
+from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
-from statecache.study.harness.workloads import Workload, arrivals, make_plan, trigger_ids
+from statecache.study.harness.workloads import Workload, arrivals, make_plan
 from statecache.study.questions.degradation.load import Load
 from statecache.study.questions.degradation.settings import DISABLED, LASTING, Settings
 from statecache.study.servers import Servers
