@@ -1,4 +1,4 @@
-"""The frontier with the points that were measured; caption and alt text are computed."""
+"""The frontier and the points measured; captions and alt texts are computed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import Final
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from statecache.study.display import GREEN, VERMILLION
+from statecache.study.display import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 from statecache.study.questions.where_it_pays.findings import READ_SHARES, Findings, answer
 from statecache.study.ttl_figures import Picture
 
-__all__ = ["frontier_picture"]
+__all__ = ["frontier_picture", "ratio_picture"]
 
 _COLOURS: Final = {"pays": GREEN, "costs": VERMILLION, "not decided": "#777777"}
 _COLUMNS: Final = [
@@ -34,35 +35,67 @@ _MARKERS: Final = ("o", "s", "^", "D")
 
 
 def frontier_picture(findings: Findings) -> Picture:
-    """Break-even by distance, hit rate and share of reads; below, the points against the model."""
-    points = findings.points[findings.points["callers"] == 1].reset_index(drop=True)
-    height = 4.4 + 0.27 * len(points)
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(6.0, height), height_ratios=(3.4, 0.4 + 0.27 * len(points))
-    )
-    _draw_frontier(top, findings)
-    _draw_ratios(bottom, findings)
+    """Break-even by distance, hit rate and share of reads, with the points that were measured."""
+    points = _single(findings)
+    figure, axes = plt.subplots(figsize=(6.0, 4.6))
+    _draw_frontier(axes, findings)
     shares = ", ".join(f"{100 * reads:g} %" for reads in READ_SHARES)
-    words = points[~points["void"].astype(bool)]["word"].value_counts()
-    counted = ", ".join(f"{count} {word}" for word, count in words.items()) or "none is sound"
-    void = sorted(findings.measured.void)
     return Picture(
         "frontier",
         figure,
         alt=(
             "Hit rate against the time of a PostgreSQL read, logarithmic: right of each curve a "
             f"cache makes the mean operation faster; curves for {shares} reads. Measured points: "
-            f"{counted}. Below, each point's ratio of mean latencies with its interval. "
-            f"{answer(findings)[0]}"
+            f"{_counted(points)}. {answer(findings)[0]}"
         ),
         caption=(
             "Where a cache pays for mean latency, one caller. Curves: the break-even by the model, "
             "from costs measured in the profile loopback; right of a curve the cache pays. Points: "
-            "measured, each under the profile named below, whose distances are assumed; 95 % "
-            f"intervals in {findings.measured.settings.blocks} pairs, × what the model says."
-            + (f" Void: {', '.join(void)} (hollow)." if void else "")
+            f"measured in the profiles {', '.join(points['profile'].unique())}, whose distances "
+            f"are assumed.{_void_text(findings)}"
+        ),
+        table=findings.break_even,
+    )
+
+
+def ratio_picture(findings: Findings) -> Picture:
+    """Mean latency with the cache over without, point by point, beside the model's."""
+    points = _single(findings)
+    figure, axes = plt.subplots(figsize=(6.0, 1.2 + 0.29 * len(points)))
+    _draw_ratios(axes, points)
+    sound = points[~points["void"].astype(bool)]
+    listed = "; ".join(f"{_name(point)}: {point['ratio']:.2f}" for _n, point in sound.iterrows())
+    return Picture(
+        "ratios",
+        figure,
+        alt=f"Mean latency with a cache over that without, below 1 where it pays: {listed}.",
+        caption=(
+            "Mean latency of an operation with a cache over that without, one caller: below 1 the "
+            f"cache pays. 95 % intervals, {findings.measured.settings.blocks} pairs; crosses: the "
+            f"model, from loopback's costs and the distance added.{_void_text(findings)}"
         ),
         table=points[_COLUMNS],
+    )
+
+
+def _single(findings: Findings) -> pd.DataFrame:
+    return findings.points[findings.points["callers"] == 1].reset_index(drop=True)
+
+
+def _counted(points: pd.DataFrame) -> str:
+    words = points[~points["void"].astype(bool)]["word"].value_counts()
+    return ", ".join(f"{count} {word}" for word, count in words.items()) or "none is sound"
+
+
+def _void_text(findings: Findings) -> str:
+    void = sorted(findings.measured.void)
+    return f" Void, and hollow: {', '.join(void)}." if void else ""
+
+
+def _name(point: pd.Series) -> str:
+    return (
+        f"{point['profile']}{' (void)' if point['void'] else ''}, {100 * point['reads']:g} % "
+        f"reads, {100 * point['hit_rate']:.0f} % hits"
     )
 
 
@@ -71,16 +104,17 @@ def _draw_frontier(axes: Axes, findings: Findings) -> None:
     single = points[points["callers"] == 1]
     lowest = 0.7 * min(costs.read, float(single["read_ms"].min()))
     highest = max(10.0, 1.6 * float(single["read_ms"].max()))
-    for reads in READ_SHARES:
+    for reads, colour in zip(READ_SHARES, (BLACK, BLUE, PURPLE), strict=True):
         curve = findings.frontier[findings.frontier["reads"] == reads]
         axes.plot(
             np.clip(curve["read_ms"], lowest / 2, None),
             100 * curve["hit_rate"],
             marker="",
+            color=colour,
             label=f"{100 * reads:g} % reads",
         )
     axes.axvline(costs.read, color="0.4", linewidth=1, linestyle=":")
-    axes.text(costs.read, 101, " loopback", fontsize="small", color="0.3", ha="left", va="bottom")
+    axes.text(costs.read, 3, " loopback", fontsize="small", color="0.3", ha="left", va="bottom")
     for place, reads in enumerate(sorted(single["reads"].unique())):
         for _number, point in single[single["reads"] == reads].iterrows():
             colour = _COLOURS[point["word"]]
@@ -106,11 +140,12 @@ def _draw_frontier(axes: Axes, findings: Findings) -> None:
     for word in sorted(set(single["word"]), key=list(_COLOURS).index):
         handles.append(Line2D([], [], marker="o", color=_COLOURS[word], linestyle="none"))
         labels.append(word)
-    axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
+    figure = axes.get_figure()
+    if figure is not None:
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize="small")
 
 
-def _draw_ratios(axes: Axes, findings: Findings) -> None:
-    points = findings.points[findings.points["callers"] == 1].reset_index(drop=True)
+def _draw_ratios(axes: Axes, points: pd.DataFrame) -> None:
     axes.axvline(1, color="0.4", linewidth=1)
     for place, (_number, point) in enumerate(points.iterrows()):
         colour = _COLOURS[point["word"]]
@@ -125,15 +160,8 @@ def _draw_ratios(axes: Axes, findings: Findings) -> None:
             linestyle="none",
         )
         axes.plot(point["predicted_ratio"], place, "x", color="black", markersize=6)
-    axes.set_yticks(
-        range(len(points)),
-        [
-            f"{point['profile']}{' (void)' if point['void'] else ''}, {100 * point['reads']:g} % "
-            f"reads, {100 * point['hit_rate']:.0f} % hits"
-            for _number, point in points.iterrows()
-        ],
-        fontsize="small",
-    )
+    names = [_name(point) for _number, point in points.iterrows()]
+    axes.set_yticks(range(len(points)), names, fontsize="small")
     axes.set_ylim(len(points) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

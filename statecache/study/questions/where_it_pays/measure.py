@@ -131,7 +131,12 @@ def _conditions(settings: Settings, *, is_loopback: bool) -> list[Condition]:
         return Condition(
             cell=f"{cache}, {100 * reads:g} % reads, {callers} caller{'s' if callers > 1 else ''}",
             variant=variants[cache],
-            workload=Workload(keys=settings.keys, popularity="uniform", read_share=reads),
+            workload=Workload(
+                keys=settings.keys,
+                # So that a part of the loads comes back before the short TTL is over.
+                popularity="zipf" if cache == "some" else "uniform",
+                read_share=reads,
+            ),
             drive=Closed(callers, settings.cell_s),
             labels={"reads": reads, "cache": cache, "callers": callers},
         )
