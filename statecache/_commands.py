@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import statecache
+from statecache import _run_commands
 from statecache._sync.cached_state_manager import CachedStateManager
+from statecache._terminal import UsageError, err, out, study_installed
 from statecache.config import CacheConfig, url_from_env
 from statecache.errors import ConfigError, StateCacheError
 from statecache.schema import init_db
@@ -39,13 +40,7 @@ app = typer.Typer(
 )
 study = typer.Typer(help="Measure what a TTL is worth.", no_args_is_help=True)
 app.add_typer(study, name="study")
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class UsageError(StateCacheError):
-    """The command line is wrong; exit code 2."""
+_run_commands.register(study)
 
 
 def run() -> int:
@@ -124,7 +119,7 @@ def version_command() -> None:
 @study.command("list")
 def list_command() -> None:
     """List the experiments that can be run."""
-    with _study_installed():
+    with study_installed():
         from statecache.study.checkout import find_root
         from statecache.study.experiments import list_experiments
     experiments = list_experiments(find_root() / "experiments")
@@ -140,6 +135,13 @@ def run_command(
         list[str] | None,
         typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recorded stream (parquet) that takes the place of the drawn requests.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run.")
     ] = False,
@@ -148,15 +150,24 @@ def run_command(
     ] = None,
 ) -> None:
     """Run an experiment and write its report."""
-    with _study_installed():
+    with study_installed():
         from statecache.study.checkout import find_root
         from statecache.study.experiments import parse_override
         from statecache.study.runner import resume_study, run_study
-    if resume and parameter:
-        raise UsageError("--resume goes on with the run's own parameters: leave out -p.")
+        from statecache.study.traces import TraceError, read_trace
+    if resume and (parameter or trace):
+        raise UsageError(
+            "--resume goes on with the run's own parameters: leave out -p and --trace."
+        )
     root = find_root()
     folder = results or root / "results"
     overrides = dict(parse_override(text) for text in parameter or [])
+    if trace is not None:
+        try:
+            read_trace(trace)
+        except TraceError as error:
+            raise UsageError(str(error)) from error
+        overrides["trace"] = str(trace.resolve())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:
@@ -190,7 +201,7 @@ def bench_command(
     ] = False,
 ) -> None:
     """Measure the managers against what they are to beat."""
-    with _study_installed("bench"):
+    with study_installed("bench"):
         from statecache.study.bench.report import Report
         from statecache.study.bench.run import BENCHES, run_benches
         from statecache.study.checkout import find_root
@@ -225,7 +236,7 @@ def lab_command(
     ] = None,
 ) -> None:
     """Open JupyterLab on the notebooks, with the servers running."""
-    with _study_installed():
+    with study_installed():
         from statecache.study.checkout import find_root
         from statecache.study.servers import running_servers
     command = [sys.executable, "-m", "jupyterlab", str(find_root() / "notebooks")]
@@ -256,18 +267,6 @@ def _print_outcome(outcome: Outcome) -> int:
         err.print(f"statecache: {outcome.failure}", markup=False)
     out.print(f"Report: {page}", markup=False)
     return 0 if outcome.failure is None else 1
-
-
-@contextmanager
-def _study_installed(extra: str = "study") -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("statecache"):
-            raise
-        raise UsageError(
-            f"the study needs the package {error.name}: pip install 'statecache[{extra}]'."
-        ) from error
 
 
 @contextmanager

@@ -31,10 +31,13 @@ MAX_KEYS = 512
 MAX_BYTES = 4 << 20
 
 #: As many writes make the statement's own cost small.
-WORTH_A_BATCH = 32
+WORTH_A_BATCH = 48
 
 #: Batches of reads under way at a time: one that waits for PostgreSQL must not hold up hits.
 READ_LANES = 2
+
+#: Commits under way at a time: a second one, of other keys, while the first waits for the disk.
+WRITE_LANES = 2
 
 ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
 
@@ -93,8 +96,9 @@ class GatheredWrites(Generic[T, V]):
     key that meet in one batch, the last one counts; each caller is answered when it is committed
     and passed on. A refused state is its own caller's error, all else every caller's.
 
-    With ``halves`` a batch takes half of many that wait: while it is passed on the others are
-    committed, else all callers would wait for either server in turn.
+    A second batch is committed beside the first where enough writes to other keys wait. With
+    ``halves`` a batch takes half of many that wait: while it is passed on the others are committed,
+    else all callers would wait for either server in turn.
     """
 
     def __init__(
@@ -113,8 +117,10 @@ class GatheredWrites(Generic[T, V]):
 
     def _begin(self) -> None:
         self._waiting: dict[str, _Write[T]] = {}
-        # One commit at a time: the next batch may write the same keys. Versions order the rest.
-        self._lanes = _Lanes(1, self._next)
+        #: Keys that are being committed, for whose end their next writes wait; versions order the
+        #: rest.
+        self._committing: set[str] = set()
+        self._lanes = _Lanes(WRITE_LANES, self._next)
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
@@ -130,34 +136,34 @@ class GatheredWrites(Generic[T, V]):
         return future
 
     def _next(self) -> Awaitable[None] | None:
-        if not self._waiting:
+        least = WORTH_A_BATCH if self._committing else 1
+        if len(self._waiting) < least:
             return None
         batch: dict[str, _Write[T]] = {}
         size = 0
         most = MAX_KEYS
-        if self._halves:
-            most = min(most, max(WORTH_A_BATCH, (len(self._waiting) + 1) // 2))
-        for key in list(self._waiting):
+        if self._halves and len(self._waiting) >= 2 * WORTH_A_BATCH:
+            most = min(most, (len(self._waiting) + 1) // 2)
+        for key, write in self._waiting.items():
             if len(batch) == most or size > MAX_BYTES:
                 break
-            batch[key] = write = self._waiting.pop(key)
-            size += len(write.encoded or b"")
+            if key not in self._committing:
+                batch[key] = write
+                size += len(write.encoded or b"")
+        if len(batch) < least and size <= MAX_BYTES:
+            return None
+        for key in batch:
+            del self._waiting[key]
+        self._committing.update(batch)
         return self._run(batch)
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
-        committed: list[tuple[dict[str, _Write[T]], V]] = []
-        left = [batch]
         try:
-            while left:
-                part = left.pop()
-                try:
-                    states = {key: write.encoded for key, write in part.items()}
-                    committed.append((part, await self._commit(states)))
-                except InvalidState as error:
-                    left += _without_refused(part, error)
-                except Exception as error:
-                    _fail_all(part, error)
-            self._lanes.leave(asyncio.get_running_loop())
+            try:
+                committed = await self._commit_all(batch)
+            finally:
+                self._committing.difference_update(batch)
+                self._lanes.leave(asyncio.get_running_loop())
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
@@ -165,6 +171,23 @@ class GatheredWrites(Generic[T, V]):
         except BaseException as error:
             _fail_all(batch, error)
             raise
+
+    async def _commit_all(
+        self, batch: dict[str, _Write[T]]
+    ) -> list[tuple[dict[str, _Write[T]], V]]:
+        """Commit what is not refused, in as few parts as it takes."""
+        committed = []
+        left = [batch]
+        while left:
+            part = left.pop()
+            try:
+                states = {key: write.encoded for key, write in part.items()}
+                committed.append((part, await self._commit(states)))
+            except InvalidState as error:
+                left += _without_refused(part, error)
+            except Exception as error:
+                _fail_all(part, error)
+        return committed
 
 
 class _Write(Generic[T]):
@@ -229,8 +252,7 @@ class _Lanes:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        batch = self._take()
-        if batch is not None:
+        while self._free and (batch := self._take()) is not None:
             self._free -= 1
             task = loop.create_task(self._drive(loop, batch))
             self._in_lane.add(task)

@@ -66,20 +66,26 @@ class Lifetimes:
     def ttl_ms(self, trigger_id: str) -> int:
         """Return how long an entry that is put now is to live, in ms, at least 1."""
         ttl_ms = self._adapted(trigger_id) if self._odds else self._ttl_ms
-        return max(1, int(ttl_ms * (1 - self._jitter * self._random())))
+        if self._jitter:
+            ttl_ms *= 1 - self._jitter * self._random()
+        return int(ttl_ms) or 1
 
-    def note_read(self, trigger_id: str) -> None:
-        """Hear of a load, whether it hit or missed."""
-        if self._odds:
-            with self._lock:
+    def note_read(self, *trigger_ids: str) -> None:
+        """Hear of loads, whether they hit or missed."""
+        if not self._odds:
+            return
+        with self._lock:
+            for trigger_id in trigger_ids:
                 use, now = self._use(trigger_id)
                 use.reads += use.undecided
                 use.undecided, use.read_at = 1, now
 
-    def note_write(self, trigger_id: str) -> None:
-        """Hear of an update or a delete."""
-        if self._odds:
-            with self._lock:
+    def note_write(self, *trigger_ids: str) -> None:
+        """Hear of updates and deletes."""
+        if not self._odds:
+            return
+        with self._lock:
+            for trigger_id in trigger_ids:
                 use, now = self._use(trigger_id)
                 if now - use.read_at > self._own_read_s:
                     use.reads += use.undecided

@@ -86,7 +86,8 @@ class Put(enum.Enum):
     #: The cache did not take it, or nobody knows.
     FAILED = -2
 
-    @property
-    def settled(self) -> bool:
-        """Whether the cache certainly holds this version or a newer one, or sends readers on."""
-        return self is Put.STORED or self is Put.SUPERSEDED
+    #: Whether the cache certainly holds this version or a newer one, or sends readers on.
+    settled: bool
+
+    def __init__(self, value: int) -> None:
+        self.settled = value >= 0

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from statecache.forking import in_each_child, new_lock
+from statecache.lookup import Row
 
 __all__ = ["MemoryTier"]
 
@@ -68,38 +69,45 @@ class MemoryTier:
             return None
         return state[0]
 
-    def store(self, trigger_id: str, version: int, payload: bytes, since: int) -> None:
-        """Keep a state that was asked for when ``changes`` was ``since``."""
-        if self._clock() >= self._trusted_until:
+    def store(self, rows: Mapping[str, Row], since: int) -> None:
+        """Keep the states that there are of rows asked for when ``changes`` was ``since``."""
+        now = self._clock()
+        if now >= self._trusted_until:
             return
+        until = now + self._ttl_s
+        states, recent = self._states, self._recent
         with self._lock:
-            change = self._recent.get(trigger_id)
-            if since < self._known_since or (
-                change is not None and change[0] > since and change[1] > version
-            ):
+            if since < self._known_since:
                 return
-            held = self._states.get(trigger_id)
-            if held is not None and held[1] > version:
-                return
-            watched = self._watched(trigger_id) if held is None else held[3]
-            self._states[trigger_id] = (payload, version, self._clock() + self._ttl_s, watched)
-            self._states.move_to_end(trigger_id)
-            if len(self._states) > self._limit:
-                self._states.popitem(last=False)
+            for trigger_id, (payload, version) in rows.items():
+                change, held = recent.get(trigger_id), states.get(trigger_id)
+                if (
+                    payload is None
+                    or (change is not None and change[0] > since and change[1] > version)
+                    or (held is not None and held[1] > version)
+                ):
+                    continue
+                watched = self._watched(trigger_id) if held is None else held[3]
+                states[trigger_id] = (payload, version, until, watched)
+                states.move_to_end(trigger_id)
+                if len(states) > self._limit:
+                    states.popitem(last=False)
 
     def changed(self, versions: Mapping[str, int]) -> None:
         """Drop states that are older than these versions, and remember that they are."""
+        states, recent = self._states, self._recent
         with self._lock:
             self.changes += 1
             for trigger_id, version in versions.items():
-                held = self._states.get(trigger_id)
+                held = states.get(trigger_id)
                 if held is not None and held[1] < version:
-                    del self._states[trigger_id]
+                    del states[trigger_id]
                 # Of an older message that comes later, too, the newest version is what counts.
-                _number, known = self._recent.pop(trigger_id, (0, 0))
-                self._recent[trigger_id] = (self.changes, max(version, known))
-            while len(self._recent) > RECENT:
-                _id, (number, _version) = self._recent.popitem(last=False)
+                known = recent.pop(trigger_id, None)
+                newest = version if known is None or known[1] < version else known[1]
+                recent[trigger_id] = (self.changes, newest)
+            while len(recent) > RECENT:
+                _id, (number, _version) = recent.popitem(last=False)
                 self._known_since = number
 
     def trust(self, until: float) -> None:

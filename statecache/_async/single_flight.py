@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from statecache._acompat import AsyncCall, AsyncEvent
@@ -65,11 +65,12 @@ class AsyncSingleFlight(Generic[T]):
             left = {key: fence for key, fence in left.items() if key not in outcomes}
         return outcomes
 
-    def forget(self, key: str) -> None:
-        """Let nobody join the call that runs for this key: its outcome may be outdated."""
+    def forget(self, keys: Iterable[str]) -> None:
+        """Let nobody join the calls that run for these keys: their outcome may be outdated."""
         if self._flights:
             with self._lock:
-                self._flights.pop(key, None)
+                for key in keys:
+                    self._flights.pop(key, None)
 
     def _board(
         self, fences: Mapping[str, int], since: float

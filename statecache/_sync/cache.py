@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import redis.exceptions
 
@@ -59,13 +60,8 @@ class _Script(NamedTuple):
 _PUT, _FENCE = _Script.read("put"), _Script.read("fence")
 
 
-class _Item(NamedTuple):
-    """An entry on its way to the cache."""
-
-    trigger_id: str
-    head: bytes
-    ttl_ms: int
-    payload: bytes = b""
+#: An entry on its way to the cache: trigger id, head, time to live in ms, payload.
+_Item: TypeAlias = tuple[str, bytes, int, bytes]
 
 
 class StateCache:
@@ -147,25 +143,21 @@ class StateCache:
     def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what was committed after ``moment``, a tombstone where the row is deleted."""
         tombstone_ms = self._config.tombstone_ms
-        items = (
-            _Item(trigger_id, format_head(row.version, TOMBSTONE), tombstone_ms)
-            if row.payload is None
-            else self._item(trigger_id, row.version, row.payload)
-            for trigger_id, row in rows.items()
-        )
-        outcomes = self._store("put", items, moment, self.channel)
-        for outcome in outcomes.values():
-            if outcome is not Put.FAILED:
-                self._tally.add(f"put_{outcome.name.lower()}")
-        return outcomes
+        items = [
+            (trigger_id, format_head(version, TOMBSTONE), tombstone_ms, b"")
+            if payload is None
+            else self._item(trigger_id, version, payload)
+            for trigger_id, (payload, version) in rows.items()
+        ]
+        return self._store("put", items, moment, self.channel)
 
     def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
         """Send readers of these states to the database unless the cache has these versions."""
         life_ms = self._config.tombstone_ms
-        items = (
-            _Item(trigger_id, format_head(version, FENCE), life_ms)
+        items = [
+            (trigger_id, format_head(version, FENCE), life_ms, b"")
             for trigger_id, version in versions.items()
-        )
+        ]
         moment = self.moment()
         if moment is None:
             return dict.fromkeys(versions, Put.FAILED)
@@ -177,22 +169,19 @@ class StateCache:
         negative_ms = round(self._config.negative_ttl_secs * 1000)
         # Of a deleted state it is a tombstone as well: what it replaces must not come back.
         deleted_ms = max(negative_ms, self._config.tombstone_ms)
-        items = (
-            self._item(trigger_id, row.version, row.payload)
-            if row.payload is not None
-            else _Item(
+        items = [
+            self._item(trigger_id, version, payload)
+            if payload is not None
+            else (
                 trigger_id,
-                format_head(row.version, NONE),
-                deleted_ms if row.version else negative_ms,
+                format_head(version, NONE),
+                deleted_ms if version else negative_ms,
+                b"",
             )
-            for trigger_id, row in rows.items()
-            if row.payload is not None or negative_ms
-        )
-        outcomes = self._store("fill", items, moment, "")
-        for outcome in outcomes.values():
-            if outcome is not Put.FAILED:
-                self._tally.add("fill" if outcome is Put.STORED else "fill_dropped")
-        return outcomes
+            for trigger_id, (payload, version) in rows.items()
+            if payload is not None or negative_ms
+        ]
+        return self._store("fill", items, moment, "")
 
     def invalidate(self, trigger_ids: Iterable[str]) -> bool:
         """Fence states off whatever the cache holds; return whether it took all of it."""
@@ -270,12 +259,12 @@ class StateCache:
     def _item(self, trigger_id: str, version: int, payload: bytes) -> _Item:
         packed, smaller = pack(compact(payload), self._config.compress_min_bytes)
         head = format_head(version, PACKED if smaller else STATE)
-        return _Item(trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed)
+        return trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed
 
     def _store(
         self,
         operation: str,
-        items: Iterable[_Item],
+        items: Sequence[_Item],
         moment: Moment,
         channel: str,
     ) -> dict[str, Put]:
@@ -287,19 +276,23 @@ class StateCache:
         outcomes: dict[str, Put] = {}
         ends = time.monotonic() + moment.left_s
         for batch in _batches(items):
+            names = [item[0] for item in batch]
             left = ends - time.monotonic()
-            outcomes |= dict.fromkeys((item.trigger_id for item in batch), Put.FAILED)
-            if left <= 0 or not self._breaker.allows():
+            reply = _FAILED
+            if left > 0 and self._breaker.allows():
+                keys = [self._prefix + name for name in names]
+                as_of, age = self._clock.at(moment.at), self._config.effective_fill_deadline_ms
+                values = [as_of, age, moment.epoch, _token(), channel, self._prefix_bytes]
+                for _name, head, ttl_ms, payload in batch:
+                    values += (head, ttl_ms, payload)
+                reply = self._run(_PUT, operation, left, keys, *values)
+            if reply is _FAILED:
+                outcomes |= dict.fromkeys(names, Put.FAILED)
                 continue
-            keys = [self._prefix + item.trigger_id for item in batch]
-            as_of, age = self._clock.at(moment.at), self._config.effective_fill_deadline_ms
-            values: list[Any] = [as_of, age, moment.epoch, _token(), channel, self._prefix_bytes]
-            for item in batch:
-                values += item[1:]
-            reply = self._run(_PUT, operation, left, keys, *values)
-            if reply is not _FAILED:
-                for item, outcome in zip(batch, reply[2:], strict=True):
-                    outcomes[item.trigger_id] = Put(outcome)
+            codes = reply[2:]
+            outcomes |= zip(names, map(_OUTCOMES.__getitem__, codes), strict=True)
+            for code in set(codes):
+                self._tally.add(f"{operation}:{_OUTCOMES[code].name}", codes.count(code))
         return outcomes
 
     def _run(
@@ -356,23 +349,24 @@ class StateCache:
             )
 
 
-def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     """Cut into what one call of a script may carry: few enough, and not too much to send."""
-    batch: list[_Item] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += len(item.payload)
-        if len(batch) >= BATCH or size >= 1 << 20:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    begin = size = 0
+    for place, (_name, _head, _ttl_ms, payload) in enumerate(items):
+        size += len(payload)
+        if place + 1 - begin >= BATCH or size >= 1 << 20:
+            yield items[begin : place + 1]
+            begin, size = place + 1, 0
+    if begin < len(items):
+        yield items[begin:]
 
 
 def _token() -> bytes:
-    return secrets.token_hex(8).encode()
+    return os.urandom(8).hex().encode()
 
+
+#: What the script says became of an entry.
+_OUTCOMES = {put.value: put for put in Put}
 
 #: Replies that no server sends.
 _FAILED: Any = object()

@@ -206,8 +206,7 @@ class CachedStateManager(StateManager):
         cache = self._cache
         if cache is None:
             return super()._find_many(trigger_ids)
-        for trigger_id in trigger_ids:
-            self._lifetimes.note_read(trigger_id)
+        self._lifetimes.note_read(*trigger_ids)
         found: dict[str, Found] = {}
         misses: dict[str, Lookup] = {}
         for trigger_id, answer in (self._look_up_many(trigger_ids)).items():
@@ -277,7 +276,7 @@ class CachedStateManager(StateManager):
             return Found(None, "hit")
         if self._memory is not None:
             self._listener.start()
-            self._memory.store(trigger_id, lookup.version, payload, since)
+            self._memory.store({trigger_id: Row(payload, lookup.version)}, since)
         return Found(payload, "hit")
 
     def _fetch(self, cache: StateCache, misses: Mapping[str, Lookup]) -> dict[str, Found]:
@@ -343,7 +342,7 @@ class CachedStateManager(StateManager):
                 self._unrepaired.repaired(key, row.version)
             if stored and self._memory is not None and row.payload is not None:
                 self._listener.start()
-                self._memory.store(key, row.version, row.payload, since)
+                self._memory.store({key: row}, since)
         return fetched
 
     # Writes: PostgreSQL first, then the cache.
@@ -358,13 +357,12 @@ class CachedStateManager(StateManager):
             return super()._pass_on(written)
         rows, moment, marked = written
         since = 0 if self._memory is None else self._memory.changes
-        for key in rows:
-            self._flights.forget(key)
-            self._lifetimes.note_write(key)
+        self._flights.forget(rows)
+        self._lifetimes.note_write(*rows)
         outcomes: dict[str, Put] = {}
         sent = time.monotonic()
-        there = {key: row for key, row in rows.items() if row.version}
         missing = [key for key, row in rows.items() if not row.version]
+        there = {key: row for key, row in rows.items() if row.version} if missing else rows
         try:
             if there and moment is not None:
                 outcomes = cache.put(there, moment)
@@ -388,26 +386,28 @@ class CachedStateManager(StateManager):
     ) -> dict[str, int]:
         """Remember what the cache took; return key → version of what it did not."""
         failed = {}
+        stored, outdone, any_marked = {}, {}, bool(self._unrepaired)
         for key, row in written.items():
             outcome = outcomes.get(key, Put.FAILED)
-            if outcome.settled:
-                self._unrepaired.repaired(key, row.version)
-            else:
+            if outcome is Put.STORED and row.payload is not None:
+                stored[key] = row
+            else:  # nobody publishes what the cache did not take
+                outdone[key] = row.version
+            if not outcome.settled:
                 failed[key] = row.version
                 self._unrepaired.add(key, row.version)
-            if self._memory is None:
-                continue
-            if outcome is Put.STORED and row.payload is not None:
-                self._memory.store(key, row.version, row.payload, since)
-            else:  # nobody publishes what the cache did not take
-                self._memory.changed({key: row.version})
+            elif any_marked:
+                self._unrepaired.repaired(key, row.version)
+        if self._memory is not None:
+            self._memory.store(stored, since)
+            if outdone:
+                self._memory.changed(outdone)
         if failed or self._config.repair_poll_secs:
             self._repairer.start()
         return failed
 
     def _invalidate(self, cache: StateCache, trigger_ids: list[str]) -> None:
-        for trigger_id in trigger_ids:
-            self._flights.forget(trigger_id)
+        self._flights.forget(trigger_ids)
         if self._memory is not None:
             self._memory.changed(dict.fromkeys(trigger_ids, ANY_VERSION))
         if not cache.invalidate(trigger_ids):
@@ -420,11 +420,12 @@ class CachedStateManager(StateManager):
         never_sent = isinstance(error, ConfigError) or isinstance(cause, PoolTimeout)
         if self._cache is None or never_sent:
             return
-        for trigger_id in trigger_ids:
-            self._flights.forget(trigger_id)
+        ids = list(trigger_ids)
+        self._flights.forget(ids)
+        for trigger_id in ids:
             self._unrepaired.add(trigger_id)
-            if self._memory is not None:
-                self._memory.changed({trigger_id: ANY_VERSION})
+        if self._memory is not None:
+            self._memory.changed(dict.fromkeys(ids, ANY_VERSION))
         self._repairer.start()
 
     def _marks(self) -> bool:

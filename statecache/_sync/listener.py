@@ -95,5 +95,5 @@ class Listener(Background):
 
 def _parse(message: bytes) -> dict[str, int]:
     """Return trigger_id → version; see lua/put.lua and lua/fence.lua for the form."""
-    changes = message.split(b"\0")
-    return {change[16:].decode(errors="replace"): int(change[:16], 16) for change in changes}
+    changes = message.decode(errors="replace").split("\0")
+    return {change[16:]: int(change[:16], 16) for change in changes}

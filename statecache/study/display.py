@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-__all__ = ["apply_style", "figure_svg", "show", "show_table", "show_text", "show_verdicts"]
+__all__ = [
+    "Picture",
+    "apply_style",
+    "figure_svg",
+    "show",
+    "show_table",
+    "show_text",
+    "show_verdicts",
+]
 
 # The colours of Okabe and Ito that keep a contrast of 3 on white; styles and markers vary with
 # them, so that a line is told apart in grey, too.
@@ -78,6 +87,17 @@ _STYLE: Any = {
     "ytick.color": "#444444",
     "ytick.labelsize": 10,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure with what belongs to it; ``name`` is that of its file."""
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+    table: pd.DataFrame
 
 
 def apply_style() -> None:

@@ -76,19 +76,24 @@ def read_findings(folder: RunFolder) -> list[NotebookFindings]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudyError(f"{path} does not hold the findings of a notebook.") from error
         found[one.notebook] = one
-    order = [str(about["name"]) for about in folder.read_run().get("notebooks", [])]
+    known = folder.read_run() if (folder.path / "run.json").exists() else {}
+    order = [str(about["name"]) for about in known.get("notebooks", [])]
     named = [name for name in order if name in found]
     return [found[name] for name in [*named, *(found.keys() - set(named))]]
 
 
-def summarise(found: Sequence[NotebookFindings], claims: Mapping[str, Claim]) -> dict[str, Any]:
+def summarise(
+    found: Sequence[NotebookFindings], claims: Mapping[str, Claim], *, whole: bool = False
+) -> dict[str, Any]:
     """Return the content of ``verdicts.json``: answer, verdicts, limits, figures, noise.
 
     A run of one notebook answers with its sentences; one of several with the count of verdicts
-    and the headlines. Judged are the claims that any of the notebooks is there to judge.
+    and the headlines. Judged are the claims that any of the notebooks is there to judge, and all
+    of them for the ``whole``, or where the notebook ``verdicts`` is among them.
     """
     names = {one.notebook for one in found}
-    here = {key: claim for key, claim in claims.items() if names & set(claim.notebooks)}
+    whole = whole or "verdicts" in names
+    here = {key: one for key, one in claims.items() if whole or names & set(one.notebooks)}
     rows = judge_all(here, [one for findings in found for one in findings.measured])
     if len(found) == 1:
         answer = list(found[0].answer)

@@ -15,7 +15,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy import special
 
-__all__ = ["MIN_PAIRS", "Interval", "LogRatio", "holm", "mean_interval", "ratio_interval"]
+__all__ = [
+    "MIN_PAIRS",
+    "Interval",
+    "LogRatio",
+    "holm",
+    "mean_interval",
+    "ratio_interval",
+    "share_interval",
+]
 
 #: Fewer pairs than this decide nothing that was timed.
 MIN_PAIRS: Final = 8
@@ -39,6 +47,13 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         return Interval(mean, NAN, NAN)
     reach = _t(level, len(data) - 1) * _error(data)
     return Interval(mean, mean - reach, mean + reach)
+
+
+def share_interval(shares: Sequence[float], level: float = 0.95) -> Interval:
+    """Return mean and t interval of shares; limits end at 0 and 1, where every share lies."""
+    mean, *limits = mean_interval(shares, level)
+    low, high = (float(np.clip(limit, 0, 1)) for limit in limits)
+    return Interval(mean, low, high)
 
 
 def ratio_interval(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> Interval:

@@ -42,6 +42,7 @@ _LOOKS = {
     "does not hold": ("×", "bad"),
     "cannot hold": ("⊘", "bad"),
     "not decided": ("?", "open"),
+    "assumed": ("≔", "open"),
 }
 _PLURALS = {
     "holds": "hold",

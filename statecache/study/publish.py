@@ -9,7 +9,7 @@ import pandas as pd
 
 from statecache.study.checkout import find_root
 from statecache.study.claims import load_claims
-from statecache.study.display import figure_svg, show
+from statecache.study.display import Picture, figure_svg, show
 from statecache.study.findings import (
     NotebookFindings,
     read_findings,
@@ -18,7 +18,6 @@ from statecache.study.findings import (
 )
 from statecache.study.harness.noise import noise_sentence
 from statecache.study.runfolder import RunFolder
-from statecache.study.ttl_figures import Picture
 from statecache.study.verdicts import Measured, judge_all
 
 __all__ = ["publish", "show_picture", "verdicts_of"]

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from statecache.study.intervals import Interval
 
-__all__ = ["UNITS", "Kind", "show_interval", "show_range", "show_value"]
+__all__ = ["UNITS", "Kind", "show_interval", "show_number", "show_range", "show_value"]
 
 Kind = Literal["ratio", "share", "duration", "rate", "size", "yes-no"]
 
@@ -65,6 +65,13 @@ def show_interval(interval: Interval, kind: Kind, unit: str) -> str:
     return show_range(interval.low, interval.high, kind, unit)
 
 
+def show_number(value: float) -> str:
+    """Return three digits that count, or all before the point; a dash where there is no number."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _scale(value: float, unit: str) -> tuple[float, str]:
     scales = _SHOWN[unit]
     return next((one for one in scales if abs(value) >= one[0]), scales[-1])
@@ -74,4 +81,4 @@ def _digits(value: float, unit: str, quoted: bool) -> str:
     """Return three digits that count, or all before the point; of a measured share one decimal."""
     if unit == "share":
         return f"{value:.4g}" if quoted else f"{value:.1f}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return show_number(value)

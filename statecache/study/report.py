@@ -19,7 +19,7 @@ from .pages import instant, lasted, moment, render, status_tone, tally, write_pa
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_page", "render_notebook", "render_results_index", "render_run"]
+__all__ = ["check_page", "render_again", "render_notebook", "render_results_index", "render_run"]
 
 _FORMAT = 1
 _NOTICES = {
@@ -91,6 +91,21 @@ def render_run(run_dir: Path) -> Path:
         ],
     )
     return write_page(run_dir / "index.html", html)
+
+
+def render_again(run_dir: Path, results_dir: Path) -> Path:
+    """Write all pages of a run from what its folder holds, and the index of the runs around it.
+
+    Returns the run's ``index.html``. The index is that of ``results_dir`` if the run lies in it.
+    """
+    for notebook in _read_run(run_dir)["notebooks"]:
+        executed = run_dir / f"{notebook['name']}.ipynb"
+        if executed.is_file():
+            render_notebook(executed, executed.with_suffix(".html"), title=notebook["title"])
+    page = render_run(run_dir)
+    inside = results_dir.resolve() in run_dir.resolve().parents
+    render_results_index(results_dir if inside else run_dir.parent)
+    return page
 
 
 def render_results_index(results_dir: Path) -> Path:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import os
@@ -28,13 +29,17 @@ import pandas as pd
 from statecache.study.checkout import find_root
 from statecache.study.errors import StudyError
 
-__all__ = ["FORMAT", "RunFolder", "newest_unfinished", "utc_now"]
+__all__ = ["FORMAT", "NoSuchRun", "RunFolder", "find_run", "newest_unfinished", "utc_now"]
 
 #: What a run that can be resumed may say of itself; "running" where it was killed.
 UNFINISHED: Final = ("running", "interrupted", "failed")
 
 #: Version of run.json, verdicts.json and the parquet files.
 FORMAT: Final = 1
+
+
+class NoSuchRun(StudyError):  # noqa: N818 - it says what is wrong
+    """No run is of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,20 @@ def newest_unfinished(results: Path, study: str) -> RunFolder:
     raise StudyError(
         f"no unfinished run of {study!r} stands in {results}: start one without --resume."
     )
+
+
+def find_run(results: Path, name: str) -> RunFolder:
+    """Return the run in the folder ``name``, or of that name below ``results``.
+
+    Raises ``NoSuchRun`` where there is none.
+    """
+    for path in (Path(name), results / name):
+        if (path / "run.json").is_file():
+            return RunFolder(path)
+    known = sorted(path.parent.name for path in results.glob("*/run.json"))
+    near = difflib.get_close_matches(name, known, n=1)
+    choice = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}."
+    raise NoSuchRun(f"no run is called {name!r}: {choice if known else f'{results} holds none.'}")
 
 
 def utc_now() -> str:

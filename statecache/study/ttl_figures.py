@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from statecache.study.display import Picture
 from statecache.study.sweep_cells import EXECUTED_LIMIT
 from statecache.study.ttl_findings import Findings, ttl_name
 
-__all__ = ["Picture", "hit_rate_picture", "latency_picture", "statements_picture"]
+__all__ = ["hit_rate_picture", "latency_picture", "statements_picture"]
 
 TICKS_MIN = (5, 15, 60, 120, 240, 480, 1440, 2880)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure with what belongs to it."""
-
-    name: str
-    figure: Figure
-    alt: str
-    caption: str
-    table: pd.DataFrame
 
 
 def hit_rate_picture(findings: Findings) -> Picture:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from statecache.study.bounds import saved as most_saved
 from statecache.study.flights import to_trace
-from statecache.study.intervals import Interval, mean_interval
+from statecache.study.intervals import Interval, mean_interval, share_interval
 from statecache.study.models import aggregate_read_modify_write
 from statecache.study.replay import hit_curve
 from statecache.study.sweep_cells import EXECUTED_LIMIT, PLANNED_LIMIT, QUIET_SHARE
@@ -129,7 +129,7 @@ def find(sweep: Sweep, *, gain_worth_points: float) -> Findings:
         documented=_replayed(settings, DOCUMENTED_TTL_MIN),
         high_traffic=_replayed(settings, HIGH_TRAFFIC_TTL_MIN),
         best_ttl_min=float(best),
-        most_saved=mean_interval(cached["saved"][cached["ttl_min"] == best].tolist(), LEVEL),
+        most_saved=share_interval(cached["saved"][cached["ttl_min"] == best].tolist(), LEVEL),
         decision=decision,
     )
 
@@ -349,7 +349,7 @@ def _by_ttl(cells: pd.DataFrame, settings: SweepSettings) -> pd.DataFrame:
 
 def _replayed(settings: SweepSettings, ttl_min: float) -> Interval:
     """Return the hit rate by exact replay, with the interval over the passes."""
-    return mean_interval(_exact_and_closed(settings, np.array([ttl_min]))["exact"].tolist(), LEVEL)
+    return share_interval(_exact_and_closed(settings, np.array([ttl_min]))["exact"].tolist(), LEVEL)
 
 
 def _exact_and_closed(settings: SweepSettings, ttls_min: np.ndarray) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from support.scratch import Scratch
 
 from statecache._sync.link import Link
 from statecache._sync.listener import TRUST_S, Listener
+from statecache.lookup import Row
 from statecache.memory import MemoryTier
 
 #: The tier forgets nothing by itself: what a test sees change, it was told.
@@ -215,11 +216,11 @@ def test_a_load_from_before_the_subscription_is_not_kept(scratch: Scratch) -> No
             relay.release()
 
             def is_trusted() -> bool:
-                memory.store("probe", 1, b"1", memory.changes)
+                memory.store({"probe": Row(b"1", 1)}, memory.changes)
                 return memory.get("probe") is not None
 
             eventually(is_trusted)
-            memory.store("t", 1, b"1", since)
+            memory.store({"t": Row(b"1", 1)}, since)
             assert memory.get("t") is None
         finally:
             listener.close()

@@ -19,6 +19,7 @@ from statecache.breaker import Breaker
 from statecache.durations import Durations
 from statecache.gathering import READ_LANES, async_gathered_reads, async_gathered_writes
 from statecache.lifetimes import Lifetimes
+from statecache.lookup import Row
 from statecache.memory import MemoryTier
 from statecache.repair import Unrepaired
 from statecache.stats import Tally
@@ -136,7 +137,7 @@ def test_a_batch_that_a_parent_s_loop_runs_holds_up_nobody_in_the_child(writes: 
 def test_what_the_parent_was_told_of_is_not_trusted_in_the_child() -> None:
     tier = MemoryTier(10, 60.0, clock=lambda: 1.0)
     tier.trust(10.0)
-    tier.store("t", 1, b"1", tier.changes)
+    tier.store({"t": Row(b"1", 1)}, tier.changes)
     assert in_a_child(lambda: tier.get("t") is None)
     assert tier.get("t") == b"1"
 

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from statecache import ConfigError, InvalidState
-from statecache.gathering import MAX_BYTES, MAX_KEYS, GatheredReads, GatheredWrites, gathered_reads
+from statecache.gathering import (
+    MAX_BYTES,
+    MAX_KEYS,
+    WORTH_A_BATCH,
+    GatheredReads,
+    GatheredWrites,
+    gathered_reads,
+)
 from statecache.stats import Tally
 
 Writes = GatheredWrites[int, dict[str, int]]
@@ -401,7 +408,29 @@ def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
         backend = Backend()
         writes: Writes = GatheredWrites(backend.write, passed_on, Tally(), halves=True)
         await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
-        assert [len(batch) for batch in backend.batches] == [50, 32, 18]
+        assert [len(batch) for batch in backend.batches] == [50, 50]
+
+    run(test)
+
+
+def test_many_writes_to_other_keys_are_committed_beside_a_batch_under_way() -> None:
+    async def test() -> None:
+        backend = Backend(held=True)
+        writes = backend.writes()
+        calls = [writes.call("a", b"1")]
+        await turns()
+        calls.append(writes.call("a", b"2"))  # waits for the one that is being committed
+        calls += [writes.call(str(n), b"1") for n in range(WORTH_A_BATCH - 1)]
+        await turns()
+        assert backend.batches == [{"a": b"1"}]
+        calls.append(writes.call("enough", b"1"))
+        await turns()
+        assert [len(batch) for batch in backend.batches] == [1, WORTH_A_BATCH]
+        assert "a" not in backend.batches[1]
+        backend.gate.set()
+        await asyncio.gather(*calls)
+        assert backend.batches[2:] == [{"a": b"2"}]
+        assert backend.rows["a"] == b"2"
 
     run(test)
 

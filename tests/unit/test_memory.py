@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from statecache import memory
+from statecache.lookup import Row
 from statecache.memory import MemoryTier
 
 
@@ -20,7 +21,7 @@ def trusted(limit: int = 10, ttl_s: float = 60.0) -> tuple[MemoryTier, Clock]:
 
 
 def put(tier: MemoryTier, key: str, version: int = 1, payload: bytes = b"1") -> None:
-    tier.store(key, version, payload, tier.changes)
+    tier.store({key: Row(payload, version)}, tier.changes)
 
 
 def test_what_is_stored_comes_back_as_the_same_bytes() -> None:
@@ -136,9 +137,9 @@ def test_a_load_under_way_cannot_store_what_a_change_made_outdated() -> None:
     tier, _clock = trusted()
     since = tier.changes
     tier.changed({"a": 6})
-    tier.store("a", 5, b"5", since)
+    tier.store({"a": Row(b"5", 5)}, since)
     assert tier.get("a") is None
-    tier.store("a", 6, b"6", since)
+    tier.store({"a": Row(b"6", 6)}, since)
     assert tier.get("a") == b"6", "it is as new as the change"
 
 
@@ -154,7 +155,7 @@ def test_a_change_does_not_concern_loads_of_other_keys() -> None:
     tier, _clock = trusted()
     since = tier.changes
     tier.changed({"a": 6})
-    tier.store("b", 1, b"1", since)
+    tier.store({"b": Row(b"1", 1)}, since)
     assert tier.get("b") == b"1"
 
 
@@ -163,7 +164,7 @@ def test_a_load_that_began_before_a_clear_stores_nothing() -> None:
     since = tier.changes
     tier.clear()
     tier.trust(clock.now + 1)
-    tier.store("a", 1, b"1", since)
+    tier.store({"a": Row(b"1", 1)}, since)
     assert tier.get("a") is None
 
 
@@ -174,9 +175,9 @@ def test_loads_older_than_the_remembered_changes_store_nothing() -> None:
     recent = tier.changes
     for n in range(memory.RECENT):  # which push the change of "a" out
         tier.changed({f"key-{n}": 1})
-    tier.store("a", 5, b"5", since)
+    tier.store({"a": Row(b"5", 5)}, since)
     assert tier.get("a") is None
-    tier.store("b", 5, b"5", recent)
+    tier.store({"b": Row(b"5", 5)}, recent)
     assert tier.get("b") == b"5", "all since then is remembered"
 
 
@@ -184,7 +185,7 @@ def test_one_change_of_many_keys_overflows_as_well() -> None:
     tier, _clock = trusted()
     since = tier.changes
     tier.changed({f"key-{n}": 6 for n in range(memory.RECENT + 1)})
-    tier.store("key-0", 5, b"5", since)
+    tier.store({"key-0": Row(b"5", 5)}, since)
     assert tier.get("key-0") is None
     put(tier, "key-0", 6)
     assert tier.get("key-0") == b"1"
@@ -196,7 +197,7 @@ def test_an_older_change_that_is_heard_later_does_not_make_up_for_a_newer_one() 
     since = memory.changes
     memory.changed({"k": 126})
     memory.changed({"k": 125})
-    memory.store("k", 125, b"old", since)
+    memory.store({"k": Row(b"old", 125)}, since)
     assert memory.get("k") is None
-    memory.store("k", 126, b"new", since)
+    memory.store({"k": Row(b"new", 126)}, since)
     assert memory.get("k") == b"new"

@@ -38,7 +38,7 @@ def registry_of(collector: Any) -> CollectorRegistry:
 
 
 def test_counters_have_the_documented_names_and_labels() -> None:
-    manager = Manager(hit=3, miss__absent=2, fill=1, put_stored=4, coalesced=5)
+    manager = Manager(hit=3, miss__absent=2, fill__STORED=1, put__STORED=4, coalesced=5)
     manager.tally.add("error:get:TimeoutError", 7)
     for _ in range(6):
         manager.tally.reads.note(0.001)

@@ -103,7 +103,7 @@ def test_nobody_joins_after_forget() -> None:
     async def scenario(flights: AsyncSingleFlight[int], call: Call) -> None:
         before = asyncio.create_task(ask(flights, "k", call))
         await settle()
-        flights.forget("k")
+        flights.forget(["k"])
         after = asyncio.create_task(ask(flights, "k", call))
         await settle()
         call.gate.set()
@@ -212,7 +212,7 @@ def test_a_call_is_told_whether_it_is_still_current() -> None:
 
         async def call(keys: list[str], is_current: Callable[[str], bool]) -> dict[str, int]:
             told.append(is_current("k"))
-            flights.forget("k")
+            flights.forget(["k"])
             told.append(is_current("k"))
             return dict.fromkeys(keys, 1)
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 from statecache import AsyncStateManager
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
-from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
@@ -45,7 +44,8 @@ class Condition:
     @property
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
-        states = self.workload.keys, self.workload.size_bytes, self.workload.delete_share > 0
+        workload = self.workload
+        states = workload.keys, workload.size_bytes, workload.may_be_absent, workload.trace
         return repr((self.variant, states, self.pool_size))
 
 
@@ -89,8 +89,8 @@ async def open_stand(
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = trigger_ids(workload.keys)
-                config = variant.config(workspace, places[home], workload.keys)
+                ids = workload.ids
+                config = variant.config(workspace, places[home], len(ids))
                 load_table(servers, config.schema, ids, size=workload.size_bytes)
                 size = condition.pool_size or pool_size
                 manager = await open_variant(opening, variant, config, size)
@@ -101,7 +101,7 @@ async def open_stand(
                     else:
                         await asyncio.to_thread(manager.load_states, some)
                 subjects[home] = Subject(
-                    manager, config.schema, variant.name, workload.delete_share > 0
+                    manager, config.schema, variant.name, workload.may_be_absent
                 )
             plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.documents import LARGEST_BYTES, least_size, trigger_ids
-from statecache.study.traces import DELETE, READ, WRITE, Trace
+from statecache.study.traces import DELETE, READ, WRITE, Trace, read_trace
 
 __all__ = [
     "Arrivals",
@@ -59,6 +60,9 @@ class Workload:
     #: 0 where all have the same size.
     size_bytes: int = 190
     size_sigma: float = 0.0
+    #: File or folder of a recorded stream: its keys, operations and sizes are taken, in its order,
+    #: and nothing is drawn.
+    trace: str = ""
 
     def __post_init__(self) -> None:
         shares = self.hot_keys, self.hot_share, self.read_share, self.delete_share
@@ -80,6 +84,18 @@ class Workload:
                 f"size_bytes is {self.size_bytes}: take 0 to {LARGEST_BYTES}, a state's limit."
             )
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all states; of a recorded stream those that it names."""
+        if not self.trace:
+            return trigger_ids(self.keys)
+        return list(dict.fromkeys(trace_plan(_recorded(self.trace)).ids))
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether states come and go, so that a load may find none."""
+        return bool(self.trace) or self.delete_share > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -95,9 +111,14 @@ class Plan:
 
 
 def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
-    """Draw a plan; which ids are popular has nothing to do with their order."""
+    """Draw a plan; which ids are popular has nothing to do with their order.
+
+    A recorded stream is its own plan. Raises ``StudyError`` where it cannot be read.
+    """
+    if workload.trace:
+        return trace_plan(_recorded(workload.trace))
     draw = np.random.default_rng(seed)
-    ids = trigger_ids(workload.keys)
+    ids = workload.ids
     ranked = draw.permutation(workload.keys)
     weights = _weights(workload)
     places = ranked[draw.choice(workload.keys, size=steps, p=weights)]
@@ -154,6 +175,11 @@ def popular_ids(plan: Plan, count: int) -> list[str]:
     names, uses = np.unique(np.array(plan.ids), return_counts=True)
     ranked: Sequence[str] = names[np.argsort(-uses, kind="stable")].tolist()
     return [str(name) for name in ranked[:: max(1, len(ranked) // count)][:count]]
+
+
+@cache
+def _recorded(path: str) -> Trace:
+    return read_trace(path)
 
 
 def _weights(workload: Workload) -> NDArray[np.float64]:

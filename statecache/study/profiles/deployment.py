@@ -73,9 +73,9 @@ def open_profile(servers: Servers, profile: Profile) -> Iterator[Deployment]:
     """Yield the servers as the profile has them; the relays run as long as the block.
 
     Each leg that gains a round trip is led through a relay of its own, which is calibrated first
-    against an echo: 1 to 6 seconds a leg where the machine is quiet, more where it has to try again.
-    A leg without delay keeps its URL. Connecting itself is not delayed, only what is sent. Under
-    TLS the database's certificate is still checked by its host's name, but Redis's has to be valid for
+    against an echo: 1 to 6 seconds a leg where the machine is quiet, more where it tries again. A
+    leg without delay keeps its URL. Connecting itself is not delayed, only what is sent. Under TLS
+    the database's certificate is still checked by its host's name, but Redis's has to be valid for
     127.0.0.1. Raises ``ProfileError`` where a server is not at a single TCP address, and
     ``StudyError`` where it cannot be reached or a relay ends early. A void profile is no error:
     ask ``is_valid``.

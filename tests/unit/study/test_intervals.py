@@ -9,7 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from statecache.study.intervals import Interval, LogRatio, holm, mean_interval, ratio_interval
+from statecache.study.intervals import (
+    Interval,
+    LogRatio,
+    holm,
+    mean_interval,
+    ratio_interval,
+    share_interval,
+)
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12)
 POSITIVE = st.floats(0.1, 10)
@@ -92,6 +99,14 @@ def test_the_order_of_the_values_does_not_matter(values: list[float]) -> None:
 def test_a_level_that_is_no_share_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         mean_interval([1.0, 2.0], level)
+
+
+def test_limits_of_shares_stay_shares() -> None:
+    plain = mean_interval([0.4, 0.5, 0.6], 0.9)
+    assert share_interval([0.4, 0.5, 0.6], 0.9) == plain
+    wide = share_interval([0.2, 0.9], 0.99)
+    assert wide == (pytest.approx(0.55), 0.0, 1.0)
+    assert math.isnan(share_interval([0.5]).low)
 
 
 # Ratios

@@ -16,7 +16,7 @@ from statecache.study.checkout import find_root
 from statecache.study.claims import load_claims
 from statecache.study.display import show_table
 from statecache.study.flights import flight_stream, to_trace
-from statecache.study.intervals import mean_interval
+from statecache.study.intervals import mean_interval, share_interval
 from statecache.study.models import aggregate_read_modify_write
 from statecache.study.replay import hit_curve
 from statecache.study.traces import READ, Trace
@@ -235,7 +235,7 @@ def test_the_share_of_reads_and_the_documented_ttl(findings: Findings) -> None:
     total = sum(len(trace(start)) for start in SETTINGS.starts)
     assert findings.read_share == pytest.approx(reads / total)
     at_300_s = [float(exact(SETTINGS, start, 5.0)[0]) for start in SETTINGS.starts]
-    assert findings.documented == pytest.approx(mean_interval(at_300_s, 0.99))
+    assert findings.documented == pytest.approx(share_interval(at_300_s, 0.99))
 
 
 # The decision

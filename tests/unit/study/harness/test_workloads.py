@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,14 @@ def test_a_workload_that_cannot_be_is_refused_in_one_sentence(wrong: dict[str, A
 def test_no_arrival_at_all_is_refused() -> None:
     with pytest.raises(StudyError, match="no request starts"):
         arrivals("poisson", 1e-9, 0.001, seed=1)
+
+
+def test_a_recorded_stream_is_its_own_plan(tmp_path: Path) -> None:
+    path = tmp_path / "stream.parquet"
+    columns = {"time_s": [0.0, 1.0, 2.0], "key": ["b", "a", "b"], "op": ["read", "write", "delete"]}
+    pd.DataFrame(columns).to_parquet(path)
+    workload = Workload(trace=str(path))
+    assert workload.ids == ["b", "a"]
+    assert workload.may_be_absent
+    plan = make_plan(workload, seed=1)
+    assert (plan.ids, list(plan.operations)) == (["b", "a", "b"], [READ, WRITE, DELETE])
