@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +29,10 @@ SETTINGS = Settings(
 @pytest.fixture(scope="module", params=["own", "relay"])
 def recorded(
     request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Recorded]:
+) -> Recorded:
     folder = RunFolder(Path(tmp_path_factory.mktemp("degradation")))
     seen = replace(servers, embedded=request.param == "own")
-    yield run_aside(lambda: measure(SETTINGS, seen, folder))
+    return run_aside(lambda: measure(SETTINGS, seen, folder))
 
 
 def test_what_must_hold_on_any_machine_holds(recorded: Recorded) -> None:

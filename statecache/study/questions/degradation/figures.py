@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from statecache.study.display import Picture
 from statecache.study.questions.degradation.findings import Findings, answer
 from statecache.study.questions.degradation.settings import DISABLED
-from statecache.study.ttl_figures import Picture
 
 __all__ = ["latency_picture", "load_picture"]
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from statecache.study.harness.campaign import AGAIN
 from statecache.study.intervals import MIN_PAIRS, Interval, mean_interval, ratio_interval
 from statecache.study.questions.where_it_pays.measure import (
     EVENT_READS,
@@ -339,7 +340,7 @@ def _points(found: Measured, costs: Costs) -> pd.DataFrame:
     distances = {str(name): _distance(found, str(name)) for name in found.cells["profile"].unique()}
     rows = []
     keys = ["profile", "reads", "cache", "callers"]
-    cells = found.cells[~found.cells["cell"].str.endswith(")")]
+    cells = found.cells[~found.cells["cell"].str.endswith(AGAIN)]
     for _key, group in cells[cells["cache"] != "none"].groupby(keys, sort=False):
         first = group.iloc[0]
         profile, cache = str(first["profile"]), str(first["cache"])

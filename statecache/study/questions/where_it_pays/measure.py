@@ -99,7 +99,7 @@ async def measure(
                 profile=profile.name,
                 on_progress=report,
             )
-            conditions = _conditions(settings, is_loopback=profile.name == LOOPBACK)
+            conditions = _conditions(settings, profile.name)
             found = await campaign.measure(conditions, settings.blocks)
             calibrations.append(deployment.table())
             if not deployment.is_valid:
@@ -122,14 +122,14 @@ async def measure(
     )
 
 
-def _conditions(settings: Settings, *, is_loopback: bool) -> list[Condition]:
+def _conditions(settings: Settings, profile: str) -> list[Condition]:
     """Return the conditions of a profile; loopback has the noise floor and a load beside."""
     short = Variant(redis=True, ttl_s=settings.short_ttl_s, mark="short TTL")
     variants = {"none": NONE, "hits": REDIS, "some": short}
 
     def condition(cache: str, reads: float, callers: int = 1) -> Condition:
         return Condition(
-            cell=f"{cache}, {100 * reads:g} % reads, {callers} caller{'s' if callers > 1 else ''}",
+            cell=f"{profile}, {cache}, {100 * reads:g} % reads, {callers} at a time",
             variant=variants[cache],
             workload=Workload(
                 keys=settings.keys,
@@ -143,7 +143,7 @@ def _conditions(settings: Settings, *, is_loopback: bool) -> list[Condition]:
 
     mixed = [condition(cache, settings.read_share) for cache in variants]
     events = [condition(cache, EVENT_READS) for cache in ("none", "hits")]
-    if not is_loopback:
+    if profile != LOOPBACK:
         return mixed + events
     busy = [condition(cache, settings.read_share, BUSY) for cache in ("none", "hits")]
     return [*mixed, *events, *busy, again(mixed[0])]
