@@ -54,6 +54,11 @@ class Settings:
                 f"the profiles are {list(self.profiles)}: name loopback, on which the model's "
                 "costs are measured, and each one once."
             )
+        if not EVENT_READS < self.read_share < 1:
+            raise StudyError(
+                f"the mix has {self.read_share:g} reads: take more than {EVENT_READS:g}, which is "
+                "measured anyway, and less than 1, so that there are updates."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +150,9 @@ def _conditions(settings: Settings, profile: str) -> list[Condition]:
     events = [condition(cache, EVENT_READS) for cache in ("none", "hits")]
     if profile != LOOPBACK:
         return mixed + events
-    busy = [condition(cache, settings.read_share, BUSY) for cache in ("none", "hits")]
+    busy = [
+        condition(cache, reads, BUSY)
+        for reads in (settings.read_share, EVENT_READS)
+        for cache in ("none", "hits")
+    ]
     return [*mixed, *events, *busy, again(mixed[0])]

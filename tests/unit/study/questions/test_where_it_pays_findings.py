@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -203,3 +204,21 @@ def test_without_loopback_there_is_no_model() -> None:
             short_ttl_s=1.0,
             states=1,
         )
+
+
+def test_a_mix_that_is_measured_anyway_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"the mix has 0\.5 reads"):
+        replace(SETTINGS, read_share=0.5)
+
+
+def test_costs_that_differ_under_load_hold_in_part() -> None:
+    sound = found()
+    events = sound.cells[(sound.cells["reads"] == 0.5) & (sound.cells["profile"] == "loopback")]
+    busy = events.assign(callers=8, redis_us_per_op=90.0)
+    findings = find(replace(sound, cells=pd.concat([sound.cells, busy], ignore_index=True)))
+    claims = load_claims(find_root())
+    rows = judge_all({"infrastructure_cost": claims["infrastructure_cost"]}, measured(findings)[1:])
+    assert rows[0]["verdict"] == "holds in part"
+    assert "8 callers" in rows[0]["why"]
+    assert "more in all" in answer(findings)[1]
+    assert list(cost_table(findings)["callers"]) == [1, 8, 1]
