@@ -183,14 +183,14 @@ def measured(findings: Findings) -> list[Measured]:
                 1 - rows["errors"].sum() / requests,
                 repetitions,
                 conditions,
-                f"{_of(rows['errors'].sum(), requests)} requests failed.",
+                f"Failed: {_of(rows['errors'].sum(), requests)} requests.",
             ),
             _counted(
                 "data_integrity",
                 1 - spoilt / acknowledged,
                 repetitions,
                 conditions,
-                f"{_of(rows['lost'].sum(), acknowledged)} acknowledged writes were lost; "
+                f"Lost: {_of(rows['lost'].sum(), acknowledged)} acknowledged writes; "
                 f"{rows['stale_after_repair'].sum() + rows['stale_at_the_end'].sum()} reads were "
                 "stale after the recovery.",
             ),
@@ -203,7 +203,7 @@ def measured(findings: Findings) -> list[Measured]:
                 1 - without["errors"] / without["requests"],
                 repetitions,
                 f"STATE_CACHE_ENABLED=false, no client; {_load_text(findings)}",
-                f"{_of(without['errors'], without['requests'])} requests failed, at a median of "
+                f"Failed: {_of(without['errors'], without['requests'])} requests; median latency "
                 f"{without['p50_ms_healthy']:.1f} ms.",
             )
         )
@@ -269,7 +269,8 @@ def limits(findings: Findings) -> list[str]:
     said = [
         (
             "The cache's own process was killed, stopped and started again, on loopback; only "
-            "its slowness came from a relay before it, which itself adds to every exchange."
+            "its slowness came from a relay before it, which itself adds to every exchange. Starting "
+            "it again is this process's own work, which holds its callers up for some tens of ms."
             if recorded.is_own
             else "These servers are not the study's own, so nothing was done to their processes: a "
             "relay before the cache reset connections (killed, restarted; the study's own keys "
