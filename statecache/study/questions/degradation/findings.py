@@ -269,8 +269,9 @@ def limits(findings: Findings) -> list[str]:
     said = [
         (
             "The cache's own process was killed, stopped and started again, on loopback; only "
-            "its slowness came from a relay before it, which itself adds to every exchange. Starting "
-            "it again is this process's own work, which holds its callers up for some tens of ms."
+            "its slowness came from a relay before it, which itself adds to every exchange. To "
+            "start it again is work of the callers' own process and holds them up for some tens "
+            "of milliseconds."
             if recorded.is_own
             else "These servers are not the study's own, so nothing was done to their processes: a "
             "relay before the cache reset connections (killed, restarted; the study's own keys "
