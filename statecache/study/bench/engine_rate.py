@@ -12,16 +12,15 @@ from statecache.study.bench.mixes import FACTORIAL, Mechanisms, swept_pool_size
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, Row, paired_row, variant_line
 from statecache.study.bench.stage import Stage
 from statecache.study.engine import TriggerEngine
-from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.documents import trigger_ids
-from statecache.study.harness.ledger import Held
+from statecache.study.harness.ledger import check_events
 from statecache.study.harness.loops import all_of
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave
 from statecache.study.harness.workloads import Workload
 
-__all__ = ["check_events", "measure_engine"]
+__all__ = ["measure_engine"]
 
 NONE, ALL = Mechanisms().name, FACTORIAL[-1].name
 NOISE = "none again"
@@ -99,20 +98,6 @@ async def _handle_events(
 
     await all_of(trigger(trigger_id, 41 * place) for place, trigger_id in enumerate(ids))
     return handled, time.monotonic() - started
-
-
-def check_events(
-    handled: Mapping[str, int], before: Mapping[str, Held], after: Mapping[str, Held]
-) -> None:
-    """Raise ``StudyError`` unless every state counts each of its events, and each was a write."""
-    for trigger_id, held in after.items():
-        was, count = before[trigger_id], handled.get(trigger_id, 0)
-        counted, written = held.number - was.number, held.version - was.version
-        if counted != count or written != count:
-            raise StudyError(
-                f"{trigger_id} handled {count} events, its state counts {counted} in {written} "
-                "writes: events were lost or repeated, please report this."
-            )
 
 
 def _rows(rates: Mapping[str, list[float]], triggers: int, size: int) -> list[Row]:

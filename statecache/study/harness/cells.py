@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from statecache import AsyncStateManager, CacheStats, StateManager
 from statecache.study.counting import ServerCounts
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit
-from statecache.study.harness.ledger import Write, check_rows
+from statecache.study.harness.events import EVENT, EventPlan, closed_events, open_events
+from statecache.study.harness.ledger import Write, check_events, check_rows
 from statecache.study.harness.loops import Recording, closed_loop, open_loop
 from statecache.study.harness.machine import Usage, usage_since
 from statecache.study.harness.threads import Threads
@@ -34,12 +36,22 @@ WARM_UP: Final = 0.2
 #: A percentile of an open loop is void where the driver was later than this share of it.
 LATE_SHARE: Final = 0.1
 
+#: How long a manager may take to repair what the cache did not take in time, in seconds.
+SETTLE_S: Final = 2.0
+
 NAN: Final = float("nan")
 
 #: Writes somewhere else while it is entered; yields the writes once they are acknowledged.
 Foreign: TypeAlias = "AbstractContextManager[list[Write]]"
 
-_OPERATIONS: Final = {"load": READ, "update": WRITE, "delete": DELETE, "request": None}
+#: Name → code; a request is any of them.
+_OPERATIONS: Final[dict[str, int | None]] = {
+    "load": READ,
+    "update": WRITE,
+    "delete": DELETE,
+    "event": EVENT,
+    "request": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +96,12 @@ class Cell:
     """What was measured; NaN where nobody counted.
 
     ``row``: throughput_ops_s, requests, offered, seconds; <operation>_<p50, p90, p99, p999, max,
-    mean>_us and <operation>_count for load, update, delete and request (all of them; counted from
-    when a request was due); late_p50_us, late_p99_us, p50_void, p99_void, completed_share,
+    mean>_us and <operation>_count for load, update, delete, event and request (all of them; counted
+    from when a request was due); late_p50_us, late_p99_us, p50_void, p99_void, completed_share,
     unfinished_half, unfinished_end (open loop); hits, memory_hits, misses, hit_rate,
-    misses_<reason>, coalesced; statements_per_op, backend_us_per_op, redis_commands_per_op,
-    redis_us_per_op, client_us_per_op, client_share (of a core), absorbed_share (of the writes),
-    is_cold (whether PostgreSQL's buffers could be emptied);
+    misses_<reason>, coalesced, puts_late; statements_per_op, backend_us_per_op,
+    redis_commands_per_op, redis_us_per_op, client_us_per_op, client_share (of a core),
+    absorbed_share (of the writes), is_cold (whether PostgreSQL's buffers could be emptied);
     machine_busy, steal_share, pressure_share, foreign_share.
 
     ``latencies``: operation → seconds.
@@ -142,7 +154,7 @@ class _Snapshot:
 async def measure_cell(
     audit: Audit,
     subject: Subject,
-    plan: Plan,
+    plan: Plan | EventPlan,
     drive: Drive,
     *,
     foreign: Foreign | None = None,
@@ -167,8 +179,12 @@ async def measure_cell(
     ended = _Snapshot.take(audit, subject)
     last = subject.manager.get_cache_stats()
     writes = [*warmed.writes, *recording.writes, *foreign_writes]
-    absorbed = last.writes_absorbed - first.writes_absorbed
-    check_rows(writes, before, audit.rows(subject.schema), absorbed=absorbed)
+    after = audit.rows(subject.schema)
+    if isinstance(plan, EventPlan):
+        check_events(Counter(write.trigger_id for write in writes), before, after)
+    else:
+        absorbed = last.writes_absorbed - first.writes_absorbed
+        check_rows(writes, before, after, absorbed=absorbed)
     audit.tidy(subject.schema)
     counted = ended.counts - started.counts
     if foreign is None:
@@ -185,7 +201,16 @@ async def measure_cell(
     return Cell(row, {name: recording.latencies(code) for name, code in _OPERATIONS.items()})
 
 
-async def _run(subject: Subject, plan: Plan, drive: Drive) -> Recording:
+async def _run(subject: Subject, plan: Plan | EventPlan, drive: Drive) -> Recording:
+    recording = await _drive(subject, plan, drive)
+    # What a manager repairs in the background would be counted in the next cell.
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until and subject.manager.get_cache_stats().unrepaired:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    return recording
+
+
+async def _drive(subject: Subject, plan: Plan | EventPlan, drive: Drive) -> Recording:
     options: dict[str, Any] = {
         "callers": drive.callers,
         "numbers": subject.numbers,
@@ -198,6 +223,8 @@ async def _run(subject: Subject, plan: Plan, drive: Drive) -> Recording:
     due = None
     if isinstance(drive, Open):
         due = arrivals(drive.kind, drive.rate_per_s, drive.seconds, seed=subject.runs)
+    if isinstance(plan, EventPlan):
+        return await _run_events(manager, plan, drive, due, options["offset"])
     if isinstance(manager, StateManager):
         threads = Threads(manager=manager, plan=plan, **options)
         if due is None:
@@ -206,6 +233,23 @@ async def _run(subject: Subject, plan: Plan, drive: Drive) -> Recording:
     if due is None:
         return await closed_loop(manager, plan, seconds=drive.seconds, **options)
     return await open_loop(manager, plan, due, **options)
+
+
+async def _run_events(
+    manager: AsyncStateManager | StateManager,
+    plan: EventPlan,
+    drive: Drive,
+    due: NDArray[np.float64] | None,
+    offset: int,
+) -> Recording:
+    if isinstance(manager, StateManager):
+        raise StudyError("the trigger engine is asynchronous: take a variant without threads.")
+    callers = drive.callers
+    if due is None:
+        return await closed_events(
+            manager, plan, callers=callers, seconds=drive.seconds, offset=offset
+        )
+    return await open_events(manager, plan, due, callers=callers, offset=offset)
 
 
 def _row(
@@ -280,6 +324,7 @@ def _cache_figures(before: CacheStats, after: CacheStats) -> dict[str, Any]:
         "misses": misses,
         "hit_rate": hits / (hits + misses) if hits + misses else NAN,
         "coalesced": after.coalesced - before.coalesced,
+        "puts_late": after.puts_late - before.puts_late,
         **reasons,
     }
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from statecache.study.errors import StudyError
 
-__all__ = ["DELETED", "Held", "Write", "check_rows"]
+__all__ = ["DELETED", "Held", "Write", "check_events", "check_rows"]
 
 #: What a delete writes, and what a deleted row holds, in place of a number.
 DELETED: Final = -1
@@ -61,6 +61,20 @@ def check_rows(
             f"{absorbed} writes were absorbed: writes were skipped or repeated, please report this."
         )
     return count
+
+
+def check_events(
+    handled: Mapping[str, int], before: Mapping[str, Held], after: Mapping[str, Held]
+) -> None:
+    """Raise ``StudyError`` unless every state counts each of its events, and each was a write."""
+    for trigger_id, held in after.items():
+        was, count = before[trigger_id], handled.get(trigger_id, 0)
+        counted, written = held.number - was.number, held.version - was.version
+        if counted != count or written != count:
+            raise StudyError(
+                f"{trigger_id} handled {count} events, its state counts {counted} in {written} "
+                "writes: events were lost or repeated, please report this."
+            )
 
 
 def _check_last(trigger_id: str, held: Held, before: Held, writes: list[Write]) -> None:

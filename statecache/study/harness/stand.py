@@ -13,11 +13,12 @@ from statecache import AsyncStateManager, StateManager
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
+from statecache.study.harness.events import EngineLoad, EventPlan
 from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import Variant, open_variant
-from statecache.study.harness.workloads import Plan, Workload, make_plan
+from statecache.study.harness.workloads import Plan, Workload
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
@@ -37,7 +38,7 @@ class Condition:
     #: Name that tells the condition apart.
     cell: str
     variant: Variant
-    workload: Workload
+    workload: Workload | EngineLoad
     drive: Drive
     #: Further columns of its rows.
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -49,9 +50,7 @@ class Condition:
     @property
     def home(self) -> str:
         """What conditions have in common that share a manager and its table."""
-        work = self.workload
-        states = work.keys, work.absent_share, work.size_bytes, work.may_be_absent, work.trace
-        return repr((self.variant, states, self.pool_size))
+        return repr((self.variant, self.workload.states, self.pool_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Stand:
     #: What was done to keep client and servers apart, as a sentence.
     placement: str
     _subjects: Mapping[str, Subject]
-    _plans: Mapping[Workload, Plan]
+    _plans: Mapping[Workload | EngineLoad, Plan | EventPlan]
 
     async def measure(self, condition: Condition) -> Cell:
         """Measure one cell."""
@@ -96,13 +95,13 @@ async def open_stand(
             subjects = {}
             for home, condition in homes.items():
                 workload, variant = condition.workload, condition.variant
-                ids = workload.ids
+                ids = workload.loaded_ids
                 config = variant.config(workspace, places[home], len(ids))
                 load_table(
                     servers,
                     config.schema,
                     ids,
-                    size=workload.size_bytes,
+                    state=workload.initial_state,
                     outside_writes=variant.outside_writes,
                 )
                 size = condition.pool_size or pool_size
@@ -111,7 +110,7 @@ async def open_stand(
                 subjects[home] = Subject(
                     manager, config.schema, variant.name, workload.may_be_absent
                 )
-            plans = {one.workload: make_plan(one.workload, seed) for one in conditions}
+            plans = {one.workload: one.workload.plan(seed) for one in conditions}
             yield Stand(audit, placement, subjects, plans)
             opening.check()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from statecache.study.errors import StudyError
-from statecache.study.harness.documents import LARGEST_BYTES, least_size, trigger_ids
+from statecache.study.harness.documents import LARGEST_BYTES, document, least_size, trigger_ids
 from statecache.study.traces import DELETE, READ, WRITE, Trace, read_trace
 
 __all__ = [
@@ -93,18 +93,35 @@ class Workload:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of all states; of a recorded stream those that it names.
-
-        Which keys are popular is drawn apart, so that absent ones are popular and rare alike.
-        """
+        """The ids of all keys; of a recorded stream those that it names."""
         if not self.trace:
-            return trigger_ids(round(self.keys * (1 - self.absent_share)))
+            return trigger_ids(self.keys)
         return list(dict.fromkeys(trace_plan(_recorded(self.trace)).ids))
 
     @property
+    def loaded_ids(self) -> list[str]:
+        """The keys that have a state beforehand; which ones are popular is drawn apart."""
+        ids = self.ids
+        return ids[: round(len(ids) * (1 - self.absent_share))]
+
+    @property
     def may_be_absent(self) -> bool:
-        """Whether a load may find no state."""
+        """Whether states come and go, or are missing, so that a load may find none."""
         return bool(self.trace) or self.delete_share > 0 or self.absent_share > 0
+
+    @property
+    def states(self) -> tuple[int, float, int, bool, str]:
+        """What workloads have in common that can share a table."""
+        return self.keys, self.absent_share, self.size_bytes, self.may_be_absent, self.trace
+
+    @property
+    def initial_state(self) -> dict[str, Any]:
+        """The state that every key has at first."""
+        return document(0, self.size_bytes)
+
+    def plan(self, seed: int) -> Plan:
+        """Return the requests."""
+        return make_plan(self, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +145,7 @@ def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
     if workload.trace:
         return trace_plan(_recorded(workload.trace))
     draw = np.random.default_rng(seed)
-    ids = trigger_ids(workload.keys)
+    ids = workload.ids
     ranked = draw.permutation(workload.keys)
     weights = _weights(workload)
     places = ranked[draw.choice(workload.keys, size=steps, p=weights)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from statecache.study.errors import StudyError
-from statecache.study.harness.ledger import Held, Write, check_rows
+from statecache.study.harness.ledger import Held, Write, check_events, check_rows
 
 BEFORE = {"a": Held(0, 100), "b": Held(0, 500)}
 
@@ -46,3 +46,20 @@ def test_absorbed_writes_raise_no_version_and_all_others_do() -> None:
     for absorbed in (2, 4):  # one skipped, one repeated
         with pytest.raises(StudyError, match="skipped or repeated"):
             check_rows(writes, BEFORE, after, absorbed=absorbed)
+
+
+COUNTED = {"a": Held(10, 100), "b": Held(20, 200)}
+
+
+def test_states_that_count_every_event_are_borne_out() -> None:
+    check_events({"a": 3, "b": 0}, COUNTED, {"a": Held(13, 103), "b": Held(20, 200)})
+
+
+@pytest.mark.parametrize(
+    "held",
+    [Held(12, 103), Held(14, 103), Held(13, 102), Held(13, 104)],
+    ids=["lost", "counted twice", "not written", "written twice"],
+)
+def test_an_event_that_is_lost_or_repeated_is_found(held: Held) -> None:
+    with pytest.raises(StudyError, match="a handled 3 events"):
+        check_events({"a": 3}, COUNTED, COUNTED | {"a": held})

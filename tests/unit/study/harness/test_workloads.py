@@ -150,7 +150,7 @@ def test_no_arrival_at_all_is_refused() -> None:
 
 def test_absent_keys_have_no_state_and_are_only_loaded() -> None:
     workload = Workload(keys=1_000, read_share=1.0, absent_share=0.25)
-    assert workload.ids == IDS[:750]
+    assert workload.loaded_ids == IDS[:750]
     with pytest.raises(StudyError, match="absent_share"):
         Workload(keys=10, absent_share=0.25)
     with pytest.raises(StudyError, match="absent_share"):

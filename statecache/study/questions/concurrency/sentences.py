@@ -1,0 +1,378 @@
+"""What the concurrency study says: answer, what the claims are judged by, limits, tables."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import pandas as pd
+
+from statecache.study.capacity import Capacity, find_capacity
+from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
+from statecache.study.intervals import Interval
+from statecache.study.questions.concurrency.findings import (
+    BUSY_CLIENT,
+    Findings,
+    assert_agreement,
+    capacity_gain,
+    judged_ladder,
+)
+from statecache.study.questions.concurrency.measure import (
+    DOCUMENTED_CALLERS,
+    GATHER_REDIS,
+    NOTEBOOK,
+    VARIANTS,
+    cell_name,
+)
+from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio
+from statecache.study.verdicts import LEVEL, Measured
+
+__all__ = [
+    "CURVE_FORMATS",
+    "LADDER_FORMATS",
+    "answer",
+    "capacity_text",
+    "curve_caption",
+    "curve_table",
+    "ladder_caption",
+    "ladder_table",
+    "limits",
+    "measured",
+]
+
+
+def answer(findings: Findings) -> list[str]:
+    """Return the sentences that the notebook opens with, the headline first."""
+    redis, gathered = findings.row(REDIS.name), findings.row(GATHER_REDIS.name)
+    gather, every = findings.row(GATHER.name), findings.row(ALL.name)
+    capacities = findings.capacities
+    bound = (
+        ""
+        if math.isnan(findings.bound)
+        else f"An event is one load and one update, so where the database is the bottleneck hits "
+        f"gain at most {findings.bound:.1f}x (a write costs "
+        f"{findings.costs.write_over_read:.1f} reads); more comes from gathering. "
+    )
+    return [
+        (
+            f"With {DOCUMENTED_CALLERS} events under way Redis alone makes {_times(redis, 'gain')} "
+            f"the events a second (documented: 7.3x), and {_times(gathered, 'gain')} beside the "
+            f"same gathering; gathering without any cache makes {_times(gather, 'total')}, all "
+            f"mechanisms together {_times(every, 'total')}."
+        ),
+        (
+            f"Event capacity, with a 99th percentile of at most "
+            f"{findings.run.settings.limit_ms:g} ms: {capacity_text(capacities[NONE.name])} events "
+            f"a second without a cache, {capacity_text(capacities[REDIS.name])} with Redis, "
+            f"{capacity_text(capacities[GATHER.name])} with gathering alone, "
+            f"{capacity_text(capacities[ALL.name])} with all mechanisms (documented: 100 → 1000+)."
+        ),
+        f"{bound}{assert_agreement(findings)}",
+    ]
+
+
+def capacity_text(capacity: Capacity) -> str:
+    """Return a capacity with its interval."""
+    found = capacity.interval
+    sign = {"?": "about "}.get(capacity.sign, capacity.sign)
+    limits = "" if math.isnan(found.low) else f" ({found.low:,.0f}–{found.high:,.0f})"
+    return f"{sign}{found.mean:,.0f}{limits}"
+
+
+def _known(interval: Interval, sign: str) -> Interval:
+    """Return what is known where a ladder missed an end: one side at most decides something."""
+    if sign == "≤":
+        return Interval(interval.mean, 0.0, interval.high)
+    return Interval(interval.mean, math.nan, math.nan) if sign else interval
+
+
+def measured(findings: Findings) -> list[Measured]:
+    """Return what the claims are judged by, at the level of verdicts.
+
+    Nothing in a profile that no claim is judged in.
+    """
+    if findings.profile not in JUDGED_PROFILES:
+        return []
+    cells, rate = findings.cells, "throughput_ops_s"
+    at = _conditions(findings)
+    none, redis, gather, gathered = (
+        cell_name(variant.name, DOCUMENTED_CALLERS)
+        for variant in (NONE, REDIS, GATHER, GATHER_REDIS)
+    )
+    alone, alone_redis = cell_name(NONE.name, 1), cell_name(REDIS.name, 1)
+    bound = findings.bound if findings.database_is_bottleneck else None
+    found = [
+        _measured(
+            findings,
+            "evaluation_gain",
+            ratio(cells, alone, alone_redis, "request_mean_us", LEVEL),
+            "one caller, every load hits",
+            bound=findings.one_by_one_bound,
+            why=f"One call after the other, loads take {100 * findings.one_by_one_share:.0f} % of "
+            "the time without a cache, and only that can be saved.",
+        ),
+        _measured(
+            findings,
+            "concurrent_uncached",
+            average(cells, none, rate, LEVEL),
+            at.rpartition(", ")[0],
+        ),
+        _measured(findings, "concurrent_cached", average(cells, redis, rate, LEVEL), at),
+        _measured(
+            findings,
+            "concurrent_gain",
+            ratio(cells, redis, none, rate, LEVEL),
+            f"no gathering, {at}",
+            bound=bound,
+            why=_bottleneck(findings),
+        ),
+        _measured(
+            findings,
+            "concurrent_gain",
+            ratio(cells, gathered, gather, rate, LEVEL),
+            "both gather, otherwise the same",
+        ),
+        *_capacities(findings, bound),
+    ]
+    return [one for one in found if not math.isnan(one.interval.mean)]
+
+
+def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
+    settings = findings.run.settings
+    ladder = (
+        f"ladder of {settings.rungs} rates at a ratio of {settings.step:g}, "
+        f"{settings.ladder_seconds:g} s each, Poisson arrivals"
+    )
+    steps = judged_ladder(findings.run.ladder.cells)
+    found = []
+    for claim, variant in (("event_capacity_uncached", NONE), ("event_capacity_cached", REDIS)):
+        capacity = find_capacity(
+            steps[steps["mechanisms"] == variant.name],
+            limit_us=1_000 * settings.limit_ms,
+            level=LEVEL,
+        )
+        found.append(
+            _measured(
+                findings,
+                claim,
+                _known(capacity.interval, capacity.sign),
+                ladder,
+                pairs=settings.ladder_blocks,
+                why=_ends(capacity),
+            )
+        )
+    for ours, theirs, words in (
+        (REDIS, NONE, "no gathering"),
+        (GATHER_REDIS, GATHER, "both gather"),
+    ):
+        interval, sign = capacity_gain(findings, ours.name, theirs.name, LEVEL)
+        why = _bottleneck(findings) if theirs is NONE else ""
+        if sign:
+            much = {"≤": "at most", "≥": "at least"}.get(sign, "about")
+            why += f" A ladder missed its limit in some blocks: the gain is {much} this."
+        found.append(
+            _measured(
+                findings,
+                "event_capacity_gain",
+                _known(interval, sign),
+                f"{words}, {ladder}",
+                pairs=settings.ladder_blocks,
+                bound=bound if theirs is NONE else None,
+                why=why.strip(),
+            )
+        )
+    return found
+
+
+def _ends(capacity: Capacity) -> str:
+    said = []
+    if capacity.above:
+        said.append(
+            f"In {capacity.above} blocks the highest rung was still sustained: it is at least this."
+        )
+    if capacity.below:
+        said.append(f"In {capacity.below} blocks not even the lowest rung was: it is at most this.")
+    return " ".join(said)
+
+
+def _measured(
+    findings: Findings, claim: str, interval: Interval, conditions: str, **more: Any
+) -> Measured:
+    bound = more.pop("bound", None)
+    return Measured(
+        claim=claim,
+        interval=interval,
+        pairs=more.pop("pairs", findings.pairs),
+        profile=findings.profile,
+        conditions=conditions,
+        notebook=NOTEBOOK,
+        command="statecache study run full",
+        bound=None if bound is None or math.isnan(bound) else float(bound),
+        **more,
+    )
+
+
+def _conditions(findings: Findings) -> str:
+    settings = findings.run.settings
+    return (
+        f"{settings.triggers} triggers, {settings.events:,} events looped, {DOCUMENTED_CALLERS} "
+        f"under way, {findings.run.pool.best} connections, every load hits"
+    )
+
+
+def _bottleneck(findings: Findings) -> str:
+    row = findings.row(NONE.name)
+    if math.isnan(row["database_share"]):
+        return "The backends' CPU time cannot be seen here, so no bound is given."
+    busy = (
+        f"without a cache the backends use {row['database_share']:.2f} of a core and the client "
+        f"{row['client_share']:.2f}"
+    )
+    if findings.database_is_bottleneck:
+        return f"The database is the bottleneck: {busy}."
+    return (
+        f"Here the client is busier than the database: {busy}. Where the database is the "
+        f"bottleneck, hits gain at most {findings.bound:.1f}x."
+    )
+
+
+def limits(findings: Findings) -> list[str]:
+    """Return the sentences on where the findings do not hold."""
+    settings, ladder = findings.run.settings, findings.ladder
+    said = [
+        (
+            f"Events are {settings.events:,} departures of the {settings.triggers} busiest routes "
+            "in their order, looped; a route's events are handled one after the other, and the "
+            "wait for the one before counts as latency."
+        ),
+        (
+            f"A rung lasts {1000 * settings.ladder_seconds:g} ms: an overload of less than "
+            f"{100 * min(1.0, settings.limit_ms / 1000 / settings.ladder_seconds):.0f} % does not "
+            "bring latency to the limit in that time and shows only as a growing backlog, so a "
+            f"capacity is known to about a rung, a ratio of {settings.step:g}, and rather too high."
+        ),
+        findings.run.closed.placement or "Client and servers share all cores.",
+    ]
+    if ladder["pooled_p99_us"].isna().any():
+        said.append(
+            "Rungs with fewer than 10,000 latencies have no 99th percentile of their own: what is "
+            "read off the ladder is the mean over the blocks of what each block showed."
+        )
+    late = int((ladder["late_p99_us"] > 100 * settings.limit_ms).sum())
+    if late:
+        said.append(
+            f"At {late} of {len(ladder)} rungs the driver started events later than a tenth of "
+            "the limit (99th percentile), mostly for want of CPU time: latency counts from when "
+            "an event was due, so the capacity is rather higher than shown."
+        )
+    busy = findings.curve[findings.curve["client_share"] > BUSY_CLIENT]
+    if len(busy):
+        said.append(
+            f"In {len(busy)} of {len(findings.curve)} closed loops the client used more than "
+            f"{100 * BUSY_CLIENT:.0f} % of a core: their throughput is the client's."
+        )
+    saturated = ladder[ladder["saturated"] > 0]
+    if len(saturated):
+        said.append(
+            f"At {len(saturated)} rungs the client itself was saturated (95 % of a core), which "
+            "ends the ladder: there the capacity is the client's, not the servers'."
+        )
+    said.append(
+        "No network is in these figures; another profile is another run."
+        if findings.profile == "loopback"
+        else f"The round trips of the profile {findings.profile} are set by relays: what follows "
+        "from them alone is assumed."
+    )
+    return said
+
+
+def curve_table(findings: Findings) -> pd.DataFrame:
+    """Return a row for each closed loop, for readers; units in the column names."""
+    curve = findings.curve
+    return pd.DataFrame(
+        {
+            "mechanisms": curve["mechanisms"],
+            "callers": curve["callers"],
+            "events/s": curve["events_s"],
+            "p50 (ms)": curve["p50_us"] / 1e3,
+            "p99 (ms)": curve["p99_us"] / 1e3,
+            "÷ no cache, same gathering": curve["gain"].where(
+                ~curve["mechanisms"].isin([NONE.name, GATHER.name])
+            ),
+            "÷ none": curve["total"],
+            "from": curve["total_low"],
+            "to": curve["total_high"],
+            "statements/event": curve["statements"],
+            "backend µs/event": curve["cpu_us"],
+            "client (cores)": curve["client_share"],
+        }
+    )
+
+
+def ladder_table(findings: Findings) -> pd.DataFrame:
+    """Return a row for each rung, for readers; units in the column names."""
+    ladder = findings.ladder
+    order = {variant.name: place for place, variant in enumerate(VARIANTS)}
+    ladder = ladder.sort_values(
+        ["mechanisms", "offered_s"], key=lambda column: column.map(lambda one: order.get(one, one))
+    )
+    return pd.DataFrame(
+        {
+            "mechanisms": ladder["mechanisms"],
+            "offered/s": ladder["offered_s"],
+            "p99 (ms)": ladder["p99_us"] / 1e3,
+            "from": ladder["p99_low"] / 1e3,
+            "to": ladder["p99_high"] / 1e3,
+            "pooled p99 (ms)": ladder["pooled_p99_us"] / 1e3,
+            "latencies": ladder["latencies"],
+            "not sustained (% of blocks)": 100 * ladder["failed"],
+            "client (cores)": ladder["client_share"],
+        }
+    ).reset_index(drop=True)
+
+
+#: How the columns of the tables are shown.
+CURVE_FORMATS: Final = {
+    "events/s": ",.0f",
+    "p50 (ms)": ".2f",
+    "p99 (ms)": ".1f",
+    "÷ no cache, same gathering": ".2f",
+    "÷ none": ".2f",
+    "from": ".2f",
+    "to": ".2f",
+    "statements/event": ".2f",
+    "backend µs/event": ".0f",
+    "client (cores)": ".2f",
+}
+LADDER_FORMATS: Final = {
+    "offered/s": ",.0f",
+    "p99 (ms)": ".1f",
+    "from": ".1f",
+    "to": ".1f",
+    "pooled p99 (ms)": ".1f",
+    "latencies": ",.0f",
+    "not sustained (% of blocks)": ".0f",
+    "client (cores)": ".2f",
+}
+
+
+def curve_caption(findings: Findings) -> str:
+    """Return what stands above the table of closed loops."""
+    return (
+        f"Closed loops, {findings.pairs} blocks, {findings.run.pool.best} connections (the best of "
+        f"those swept), profile {findings.profile}; limits at 95 %. The uncached engine against "
+        f"itself: {findings.noise.mean:.2f}x ({findings.noise.low:.2f}–{findings.noise.high:.2f})."
+    )
+
+
+def ladder_caption(findings: Findings) -> str:
+    """Return what stands above the table of rungs."""
+    return (
+        f"Offered rates, {findings.run.settings.ladder_blocks} blocks, at most "
+        f"{findings.run.settings.in_flight} events in flight, profile {findings.profile}. Not "
+        "sustained: fewer than 99 % completed, a growing backlog, or a client above 95 % of a core."
+    )
+
+
+def _times(row: pd.Series, name: str) -> str:
+    return f"{row[name]:.2f}x ({row[name + '_low']:.2f}–{row[name + '_high']:.2f})"

@@ -1,0 +1,1 @@
+"""Read share and TTL: what they do to throughput, PostgreSQL's statements and its CPU time."""
