@@ -12,6 +12,7 @@ from statecache.study.display import Picture
 from statecache.study.histograms import pooled
 from statecache.study.questions.latency.findings import ONE_CALLER, OPEN, Findings, Ratio
 from statecache.study.questions.latency.sentences import stall_sentence
+from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["ecdf_picture", "gain_picture", "ratio_picture", "stall_picture", "tail_picture"]
@@ -147,8 +148,8 @@ def ratio_picture(findings: Findings) -> Picture:
         alt=f"Ratios of latencies with intervals on a logarithmic axis, {ONE_CALLER}: {said}.",
         caption=(
             f"Ratios paired by block, geometric means over {findings.blocks} blocks with "
-            f"{LEVEL:.0%} intervals, profile {findings.profile}. Grey: the interval of the same "
-            "load measured twice, which is noise. Under open load, latency counts from the "
+            f"{percent(LEVEL)} intervals, profile {findings.profile}. Grey: the interval of the "
+            "same load measured twice, which is noise. Under open load, latency counts from the "
             "planned start."
         ),
         table=pd.DataFrame(
@@ -189,7 +190,7 @@ def gain_picture(findings: Findings) -> Picture:
         fmt="o",
         color="black",
         linestyle="none",
-        label=f"measured, {LEVEL:.0%} interval",
+        label=f"measured, {percent(LEVEL)} interval",
     )
     axes.axhspan(8, 100, color="0.5", alpha=0.18, linewidth=0)
     axes.text(22, 11, "documented 8–100x", fontsize="small")
@@ -208,7 +209,7 @@ def gain_picture(findings: Findings) -> Picture:
             f"Mean read gain against hit rate: the closed form rises from "
             f"{findings.bound(0.0):.2f} times without a hit to {best:.2f} times where all hit; "
             + ", ".join(
-                f"measured {gain:.2f} at {100 * hit_rate:.0f} %"
+                f"measured {gain:.2f} at {percent(hit_rate)}"
                 for hit_rate, gain in gains[["hit_rate", "gain"]].to_numpy().tolist()
             )
             + "."

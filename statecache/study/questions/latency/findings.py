@@ -18,6 +18,7 @@ from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
 from statecache.study.questions.latency.stalled import summary
+from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["P99_SAMPLES", "Findings", "Ratio", "check", "find", "measured"]
@@ -226,8 +227,8 @@ def check(findings: Findings) -> None:
         least = min(float(rate) for rate in rates)
         if least < 1:
             raise StudyError(
-                f"loads of the path {path!r} hit at {least:.2%} only, but every state is cached "
-                "for an hour: is anybody else using this Redis?"
+                f"loads of the path {path!r} hit at {percent(least, 2)} only, but every state is "
+                "cached for an hour: is anybody else using this Redis?"
             )
 
 

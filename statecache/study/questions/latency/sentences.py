@@ -5,7 +5,7 @@ from __future__ import annotations
 from statecache.study.intervals import MIN_PAIRS, Interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.latency.findings import ONE_CALLER, P99_SAMPLES, Findings
-from statecache.study.questions.wording import limits_of, times_of
+from statecache.study.questions.wording import limits_of, percent, times_of
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["absolute_caption", "answer", "limits", "stall_sentence"]
@@ -50,12 +50,12 @@ def limits(findings: Findings) -> list[str]:
             "nobody else is at work: latency under load is another question (concurrency)."
         ),
         (
-            f"The same load measured twice is {times_of(noise)} of itself, {LEVEL:.0%} interval "
-            f"{limits_of(noise)}: what lies within that is noise."
+            f"The same load measured twice is {times_of(noise)} of itself, {percent(LEVEL)} "
+            f"interval {limits_of(noise)}: what lies within that is noise."
         ),
         (
-            f"Others had up to {cells['foreign_share'].max():.0%} of the machine during a cell, at "
-            f"the median {cells['foreign_share'].median():.0%}."
+            f"Others had up to {percent(cells['foreign_share'].max())} of the machine during a "
+            f"cell, at the median {percent(cells['foreign_share'].median())}."
         ),
     ]
     few = findings.absolute[findings.absolute["samples"] < P99_SAMPLES]
@@ -74,8 +74,8 @@ def limits(findings: Findings) -> list[str]:
     in_process = float(own["memory_hits"].sum() / own["hits"].sum())
     if in_process < 0.99:
         said.append(
-            f"Of the hits in the in-process tier's path {in_process:.0%} came from the process; "
-            "the others asked Redis, while the tier did not hear what others changed."
+            f"Of the hits in the in-process tier's path {percent(in_process)} came from the "
+            "process; the others asked Redis, while the tier did not hear what others changed."
         )
     if findings.blocks < MIN_PAIRS:
         said.append(

@@ -15,6 +15,7 @@ from statecache.study.display import Picture
 from statecache.study.harness.variants import FACTORIAL, NONE
 from statecache.study.intervals import Interval
 from statecache.study.questions.what_helps.findings import EFFECTS, WORKLOADS, Findings
+from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["other_picture", "share_picture", "variant_picture"]
@@ -97,8 +98,8 @@ def other_picture(findings: Findings) -> Picture:
         alt=f"Throughput with each further mechanism over without, on a logarithmic axis: {said}.",
         caption=(
             f"Throughput with one mechanism on over the same manager with it off, "
-            f"{findings.callers[0]} callers, {LEVEL:.0%} intervals over {findings.blocks} blocks, "
-            f"profile {findings.profile}. Grey: the baseline against itself."
+            f"{findings.callers[0]} callers, {percent(LEVEL)} intervals over {findings.blocks} "
+            f"blocks, profile {findings.profile}. Grey: the baseline against itself."
         ),
         table=findings.other_table,
     )
@@ -188,6 +189,6 @@ def _frame(rows: Sequence[tuple[str, str, int, Interval]], what: str) -> pd.Data
 
 def _how(findings: Findings) -> str:
     return (
-        f"{findings.helps.settings.read_share:.0%} reads, {LEVEL:.0%} intervals over "
+        f"{percent(findings.helps.settings.read_share)} reads, {percent(LEVEL)} intervals over "
         f"{findings.blocks} blocks, profile {findings.profile}; grey: the baseline against itself"
     )

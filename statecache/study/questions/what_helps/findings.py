@@ -16,6 +16,7 @@ from statecache.study.harness.campaign import AGAIN
 from statecache.study.harness.variants import ALL, FACTORIAL, GATHER, NONE, REDIS, Variant
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.questions.what_helps.measure import MECHANISMS, Helps, cell_name
+from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["EFFECTS", "Effect", "Findings", "Other", "check", "find", "measured"]
@@ -232,7 +233,9 @@ def check(findings: Findings) -> str:
                 absorbed = max(findings.values(cell, "absorbed_share"))
                 statements = findings.values(cell, "statements_per_op")
                 if not variant.gather and absorbed:
-                    raise StudyError(f"{cell} absorbed {absorbed:.1%} of its writes ungathered.")
+                    raise StudyError(
+                        f"{cell} absorbed {percent(absorbed, 1)} of its writes ungathered."
+                    )
                 _check_statements(cell, variant, statements)
     return (
         "Without a cache every ungathered operation was one statement, nothing was absorbed where "

@@ -7,7 +7,7 @@ from typing import Final
 from statecache.study.harness.variants import ALL, GATHER, REDIS
 from statecache.study.intervals import MIN_PAIRS
 from statecache.study.questions.what_helps.findings import Findings, Other
-from statecache.study.questions.wording import limits_of, times_of
+from statecache.study.questions.wording import limits_of, percent, times_of
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["answer", "limits", "table_caption"]
@@ -34,8 +34,9 @@ def table_caption(findings: Findings) -> str:
     )
     return (
         f"What every combination of mechanisms did and what the servers counted, "
-        f"{findings.helps.settings.read_share:.0%} reads, medians over {findings.blocks} blocks, "
-        f"profile {findings.profile}; connections to PostgreSQL, as many as are best without any "
+        f"{percent(findings.helps.settings.read_share)} reads, medians over {findings.blocks} "
+        f"blocks, profile {findings.profile}; connections to PostgreSQL, as many as are "
+        f"best without any "
         f"mechanism: {pools}. Times: throughput over that of none. {_backend_sentence(findings)}"
     )
 
@@ -50,12 +51,12 @@ def limits(findings: Findings) -> list[str]:
         ),
         _client_sentence(findings),
         (
-            f"The baseline measured twice is {times_of(noise)} of itself, {LEVEL:.0%} interval "
-            f"{limits_of(noise)}: what lies within that is noise."
+            f"The baseline measured twice is {times_of(noise)} of itself, {percent(LEVEL)} "
+            f"interval {limits_of(noise)}: what lies within that is noise."
         ),
         (
-            f"Others had up to {cells['foreign_share'].max():.0%} of the machine during a cell, at "
-            f"the median {cells['foreign_share'].median():.0%}."
+            f"Others had up to {percent(cells['foreign_share'].max())} of the machine during a "
+            f"cell, at the median {percent(cells['foreign_share'].median())}."
         ),
         (
             "Cells at a TTL of 0.3 s begin with an empty cache, since others run between them: "
@@ -82,8 +83,9 @@ def _total_sentence(findings: Findings, callers: int) -> str:
     cache = findings.effect("both caches, gathered", "zipf", callers)
     total = findings.gain(ALL, "zipf", callers)
     return (
-        f"With {callers} callers, {findings.helps.settings.read_share:.0%} reads and zipf keys "
-        f"all mechanisms together do {times_of(total)} ({limits_of(total)}) what the manager does "
+        f"With {callers} callers, {percent(findings.helps.settings.read_share)} reads and zipf "
+        f"keys all mechanisms together do {times_of(total)} ({limits_of(total)}) what the "
+        f"manager does "
         f"without any, at its best pool of {findings.helps.best_pools[callers]} connections: "
         f"gathering alone, which is not caching, {times_of(gathering)} ({limits_of(gathering)}), "
         f"and Redis with the in-process tier {times_of(cache)} ({limits_of(cache)}) of that."
@@ -107,11 +109,11 @@ def _cache_sentence(findings: Findings) -> str:
 
 def _absorbed_sentence(findings: Findings) -> str:
     callers = findings.callers[-1]
+    zipf, uniform = (percent(findings.absorbed(keys, callers), 1) for keys in ("zipf", "uniform"))
     return (
-        f"Of the writes of {callers} gathered callers {findings.absorbed('zipf', callers):.1%} on "
-        f"zipf keys and {findings.absorbed('uniform', callers):.1%} on uniform ones were absorbed: "
-        "a later write to the same key in the same statement outdid them, and each caller was "
-        "answered when that was committed."
+        f"Of the writes of {callers} gathered callers {zipf} on zipf keys and {uniform} on uniform "
+        "ones were absorbed: a later write to the same key in the same statement outdid them, and "
+        "each caller was answered when that was committed."
     )
 
 
@@ -138,11 +140,12 @@ def _client_sentence(findings: Findings) -> str:
     shares = findings.cells.groupby("cell")["client_share"].median()
     busy = int((shares > SATURATED).sum())
     said = "Client, PostgreSQL and Redis share one machine, and the client is one process: "
+    ""
     if not busy:
-        return f"{said}it used at most {shares.max():.0%} of a core."
+        return f"{said}it used at most {percent(shares.max())} of a core."
     return (
-        f"{said}in {busy} of {len(shares)} conditions it used more than {SATURATED:.0%} of a core, "
-        "and there the throughput is the client's as much as the servers'."
+        f"{said}in {busy} of {len(shares)} conditions it used more than {percent(SATURATED)} of "
+        "a core, and there the throughput is the client's as much as the servers'."
     )
 
 

@@ -138,8 +138,8 @@ def test_the_answer_credits_gathering_apart_from_the_cache(findings: Findings) -
     assert "best pool of 4" in second
     for part in ("Redis 0.8x", "1.2x", "1.5x"):
         assert part in cache
-    assert "25.0%" in absorbed
-    assert "0.0%" in absorbed
+    assert "25.0 %" in absorbed
+    assert "0.0 %" in absorbed
     assert "slower:" in others
     assert "synchronous_commit off" in others
 
