@@ -22,8 +22,9 @@ bench: $(INSTALLED) ## Measure the managers against what they are to beat (about
 lab: $(INSTALLED) ## Open JupyterLab on the notebooks, with the servers running
 	@$(BIN)/statecache study lab
 
+# Bytecode is kept, whatever the environment says: otherwise each of many processes compiles it all.
 test: $(INSTALLED) ## Run all tests, notebooks included
-	@$(BIN)/python -m pytest
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## Check style, and that notebooks hold no outputs
 	@$(BIN)/ruff check

@@ -6,6 +6,7 @@ tracebacks there that are nobody's mistake. What cells write is kept in the note
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,14 +54,19 @@ def execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], cwd: 
     config = Config()
     # Else every kernel prints that it runs over TCP without encryption.
     config.KernelManager.transport_encryption = "auto"
-    papermill.execute_notebook(
-        str(notebook),
-        str(executed),
-        parameters=dict(parameters),
-        engine_name=ENGINE,
-        kernel_name="python3",
-        cwd=str(cwd),
-        progress_bar=False,
-        log_output=False,
-        config=config,
-    )
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(executed),
+            parameters=dict(parameters),
+            engine_name=ENGINE,
+            kernel_name="python3",
+            cwd=str(cwd),
+            progress_bar=False,
+            log_output=False,
+            config=config,
+        )
+    except KeyboardInterrupt:
+        # What waited for the kernel ends with its death, of which asyncio would write a traceback.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from support.database_trouble import fails_clearly, use, waiting
+from support.database_trouble import fails_clearly, in_time, recovered, use, waiting
 from support.interrupts import Victim, eventually
 from support.managers import CACHED, KINDS
 from support.scratch import Scratch
@@ -33,19 +33,12 @@ def hung(own: OwnServers) -> Iterator[None]:
         own.database.go_on()
 
 
-def recovered(manager: Any, name: str) -> bool:
-    try:
-        use(manager, name)
-    except DatabaseError:  # each connection of the pool is given up when it proves to be hung
-        return False
-    return True
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hung_postgresql_is_an_error_in_time(kind: str, own: OwnServers, corner: Scratch) -> None:
+    with corner.manager(kind) as patient:
+        patient.update_states({"t": "before", "hit": "before"})
     with corner.manager(kind, pool_timeout=0.3, db_timeout_ms=300) as manager:
-        manager.update_state("t", "before")
-        manager.update_state("hit", "before")
+        in_time(lambda: use(manager, "warm"))
         corner.cache.delete(corner.prefix + "t")
         with hung(own):
             for call in (
@@ -63,9 +56,9 @@ def test_a_hung_postgresql_is_an_error_in_time(kind: str, own: OwnServers, corne
                     assert manager.load_state("hit") == "before"
         eventually(lambda: recovered(manager, "w"))
         for number in range(20):
-            use(manager, f"after {number}")
+            in_time(lambda: use(manager, f"after {number}"))  # noqa: B023 - called at once
         # What lay in a stopped server's socket may have been done after all.
-        assert manager.load_state("u") == truth(corner, "u")
+        assert in_time(lambda: manager.load_state("u")) == truth(corner, "u")
 
 
 def truth(corner: Scratch, name: str) -> Any:
@@ -77,13 +70,13 @@ def truth(corner: Scratch, name: str) -> Any:
 def test_a_statement_that_waits_for_a_lock_is_given_up(kind: str, corner: Scratch) -> None:
     # What was given up may be done all the same when the lock is free: then the TTL is the bound.
     with corner.manager(kind, db_timeout_ms=300, ttl_secs=2.0) as manager:
-        manager.update_state("t", "before")
+        in_time(lambda: manager.update_state("t", "before"))
         with table_locked(corner):
             fails_clearly(lambda: manager.update_state("t", "late"), corner.database_url)
             fails_clearly(lambda: manager.load_state("u"), corner.database_url)
         eventually(lambda: recovered(manager, "w"))
         assert not waiting(corner)
-        eventually(lambda: manager.load_state("t") == truth(corner, "t"))
+        eventually(lambda: in_time(lambda: manager.load_state("t")) == truth(corner, "t"))
 
 
 @contextmanager
@@ -98,19 +91,19 @@ def table_locked(corner: Scratch) -> Iterator[None]:
 def test_a_write_that_lands_after_its_time_out(kind: str, corner: Scratch) -> None:
     """Nobody can know of it; the cache catches up after the TTL."""
     with corner.manager(kind, db_timeout_ms=300, ttl_secs=2.0) as manager:
-        manager.update_state("t", "before")
+        in_time(lambda: manager.update_state("t", "before"))
         stopped = backends(corner)
         for backend in stopped:
             backend.send_signal(signal.SIGSTOP)
         try:
             fails_clearly(lambda: manager.update_state("t", "late"), corner.database_url)
             eventually(lambda: recovered(manager, "w"))
-            assert manager.load_state("t") == "before"
+            assert in_time(lambda: manager.load_state("t")) == "before"
         finally:
             for backend in stopped:
                 backend.send_signal(signal.SIGCONT)
         eventually(lambda: truth(corner, "t") == "late")
-        eventually(lambda: manager.load_state("t") == "late")
+        eventually(lambda: in_time(lambda: manager.load_state("t")) == "late")
 
 
 def backends(corner: Scratch) -> list[psutil.Process]:
@@ -142,8 +135,7 @@ def test_reads_of_postgresql_are_limited(kind: str, corner: Scratch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_waits_too_long_for_a_read_is_told_so(kind: str, corner: Scratch) -> None:
     with corner.manager(kind, max_db_reads=LIMIT, db_timeout_ms=500) as manager:
-        for number in range(6):
-            manager.update_state(f"t{number}", number)
+        in_time(lambda: manager.update_states({f"t{number}": number for number in range(6)}))
         corner.cache.delete(*(f"{corner.prefix}t{number}" for number in range(5)))
         with table_locked(corner):
             readers = [load(manager, f"t{number}") for number in range(5)]
@@ -155,7 +147,10 @@ def test_who_waits_too_long_for_a_read_is_told_so(kind: str, corner: Scratch) ->
         # Every slot has been given back.
         eventually(lambda: recovered(manager, "u"))
         corner.cache.delete(*(f"{corner.prefix}t{number}" for number in range(5)))
-        readers = [load(manager, f"t{number}") for number in range(5)]
+        readers = [
+            Victim(lambda name=f"t{number}": in_time(lambda: manager.load_state(name)))
+            for number in range(5)
+        ]
         assert [reader.end() for reader in readers] == list(range(5))
 
 

@@ -222,12 +222,12 @@ def lock_waits(scratch: Scratch) -> int:
 
 @contextmanager
 def opened_sync(
-    scratch: Scratch, size: int
+    scratch: Scratch, size: int, **changes: Any
 ) -> Iterator[tuple[ConnectionPool[Any], CachedStateManager]]:
     client = redis.Redis.from_url(scratch.redis_url, client_name=scratch.schema)
     with (
         ConnectionPool(scratch.database_url, **pool_options(scratch, size)) as pool,
-        CachedStateManager(pool, client, config=scratch.config()) as manager,
+        CachedStateManager(pool, client, config=scratch.config(**changes)) as manager,
     ):
         pool.wait()
         yield pool, manager
@@ -299,7 +299,8 @@ def test_threads_interrupted_at_random(scratch: Scratch) -> None:
 def test_the_main_thread_interrupted_while_it_waits_for_its_row(
     scratch: Scratch, error: type[BaseException]
 ) -> None:
-    with opened_sync(scratch, POOL_SIZE) as (pool, manager):
+    # What commits after it was given up, and after the key was repaired, is seen after the TTL.
+    with opened_sync(scratch, POOL_SIZE, ttl_secs=1.0) as (pool, manager):
         manager.update_state("t", "before")
         with row_held(scratch), interrupted_when(lambda: lock_waits(scratch), error):
             manager.update_state("t", "late")

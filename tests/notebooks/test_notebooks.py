@@ -1,6 +1,6 @@
 """Every notebook of the quick experiment, executed cell by cell under nbval.
 
-nbval goes on behind a failing cell and compares nothing here: what a notebook claims, it asserts.
+nbval compares nothing here: what a notebook claims, it asserts.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def test_notebook(notebook: NotebookRun, servers: Servers, build: Path) -> None:
         [
             sys.executable, "-m", "pytest", str(prepared), "--rootdir", str(build),
             "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", str(CELL_TIMEOUT_S),
+            "--exitfirst",  # the cells behind a failing one fail for want of its names
         ],
         cwd=ROOT,
         env=os.environ | servers.environment(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 from statecache import DatabaseError
 from support.scratch import Scratch
 
-__all__ = ["fails_clearly", "locked", "use", "waiting"]
+__all__ = ["fails_clearly", "in_time", "locked", "recovered", "use", "waiting"]
 
 
 def fails_clearly(call: Callable[[], Any], url: str) -> None:
@@ -32,6 +32,22 @@ def use(manager: Any, name: str) -> None:
     assert manager.load_state(name) is None
     manager.update_state(name, {"n": 2})
     assert manager.load_state(name) == {"n": 2}
+
+
+def in_time(call: Callable[[], Any]) -> Any:
+    """Repeat a call until it ends within the manager's limit, which a busy machine may exceed."""
+    while True:
+        with suppress(DatabaseError):
+            return call()
+
+
+def recovered(manager: Any, name: str) -> bool:
+    """Whether every operation works again; connections from before are found broken one by one."""
+    try:
+        use(manager, name)
+    except DatabaseError:
+        return False
+    return True
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias
 
 from statecache.study.errors import StudyError
@@ -28,13 +30,7 @@ def running_neighbour(main: Main, *arguments: Any) -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(main, theirs, *arguments), daemon=True)
-    # Ctrl-C reaches the whole group; the first process ends this one by closing the pipe. It is
-    # inherited, so that none gets through before the process could say so itself.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _start_deaf(process)
     theirs.close()
     try:
         _wait_until_ready(ours)
@@ -45,6 +41,19 @@ def running_neighbour(main: Main, *arguments: Any) -> Iterator[Connection]:
         if process.is_alive():
             process.kill()
             process.join()
+
+
+def _start_deaf(process: BaseProcess) -> None:
+    """Start it with Ctrl-C blocked from its first instruction on, since it inherits the mask.
+
+    Ctrl-C reaches the whole group; the first process ends this one by closing the pipe.
+    """
+    resource_tracker.ensure_running()  # which would end the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run(main: Main, pipe: Connection, *arguments: Any) -> None:

@@ -105,7 +105,8 @@ class Report:
             console.print(line, style=_STYLES[row.verdict], markup=False)
         for title, table in self.tables.items():
             console.print(f"\n{title}", style="bold", markup=False)
-            for line in aligned([list(table[0]), *(_table_cells(entry) for entry in table)]):
+            columns = list(dict.fromkeys(name for entry in table for name in entry))
+            for line in aligned([columns, *(_table_cells(entry, columns) for entry in table)]):
                 console.print(line, markup=False)
         for bench, reason in self.failures.items():
             console.print(f"\n{bench} failed: {reason}", style="red", markup=False)
@@ -155,8 +156,10 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _table_cells(entry: Mapping[str, Any]) -> list[str]:
-    return [value if isinstance(value, str) else _digits(float(value)) for value in entry.values()]
+def _table_cells(entry: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Return what a line shows; one of a tool that is missing has fewer columns."""
+    values = [entry.get(name, "") for name in columns]
+    return [value if isinstance(value, str) else _digits(float(value)) for value in values]
 
 
 def _row_json(bench: str, row: Row) -> dict[str, Any]:

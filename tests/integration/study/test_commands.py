@@ -1,4 +1,4 @@
-"""The command line as a user types it, in processes of its own."""
+"""The command line as a user types it: runs in processes of their own, the rest in this one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import psutil
@@ -23,6 +24,37 @@ from statecache.study.servers import Servers
 
 ROOT = find_root(Path(__file__).parent)
 COMMAND = [sys.executable, "-m", "statecache"]
+
+
+class Done(NamedTuple):
+    """What a command that ran in this process left, named as a process's."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Done]]:
+    """Type a command here: a process of its own takes seconds to import what it needs."""
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    on_term = signal.getsignal(signal.SIGTERM)  # which a run changes for its process
+
+    def typed(*words: str, cwd: Path = ROOT, **variables: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["statecache", *words])
+            patch.chdir(cwd)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            capsys.readouterr()
+            return Done(_commands.run(), *capsys.readouterr())
+
+    yield typed
+    signal.signal(signal.SIGTERM, on_term)
 
 
 def run(
@@ -74,17 +106,11 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
-    words: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], said: str, typed: Callable[..., Done]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["statecache", *words])
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    monkeypatch.chdir(ROOT)
-    assert _commands.run() == 2
-    assert said in capsys.readouterr().err
+    done = typed(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 def test_a_mistake_in_a_process_of_its_own() -> None:
@@ -93,21 +119,24 @@ def test_a_mistake_in_a_process_of_its_own() -> None:
     assert done.stderr == "statecache: no experiment is called 'tlt': did you mean 'ttl'?\n"
 
 
-def test_resuming_nothing_says_so(tmp_path: Path) -> None:
-    done = run("study", "run", "ttl", "--resume", "--results", str(tmp_path))
+def test_resuming_nothing_says_so(typed: Callable[..., Done], tmp_path: Path) -> None:
+    done = typed("study", "run", "ttl", "--resume", "--results", str(tmp_path))
     assert done.returncode == 1
     assert "no unfinished run" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
-    done = run("study", "list", cwd=tmp_path)
+def test_outside_a_checkout_it_says_where_to_go(typed: Callable[..., Done], tmp_path: Path) -> None:
+    done = typed("study", "list", cwd=tmp_path)
     assert done.returncode == 1
     assert "not inside a checkout" in done.stderr
 
 
-def test_one_address_without_the_other_is_refused() -> None:
-    done = run("study", "run", "quick", DATABASE_URL="postgresql://me:hidden@127.0.0.1:1/x")
+def test_one_address_without_the_other_is_refused(
+    typed: Callable[..., Done], tmp_path: Path
+) -> None:
+    url = "postgresql://me:hidden@127.0.0.1:1/x"
+    done = typed("study", "run", "quick", "--results", str(tmp_path), DATABASE_URL=url)
     assert done.returncode == 1
     assert "REDIS_URL is not" in done.stderr
     assert "hidden" not in done.stderr + done.stdout
@@ -116,31 +145,33 @@ def test_one_address_without_the_other_is_refused() -> None:
 # What is typed rightly
 
 
-def test_the_experiments_are_listed() -> None:
-    done = run("study", "list")
+def test_the_experiments_are_listed(typed: Callable[..., Done]) -> None:
+    done = typed("study", "list")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["quick", "ttl"]
 
 
-def test_the_version_and_the_help() -> None:
+def test_the_version_and_the_help(typed: Callable[..., Done]) -> None:
     assert run("version").stdout.strip() == "0.1.0"
-    done = run("--help")
+    done = typed("--help")
     assert done.returncode == 0
     assert "study" in done.stdout
 
 
-def test_init_db_makes_the_table_twice(scratch: Scratch) -> None:
+def test_init_db_makes_the_table_twice(scratch: Scratch, typed: Callable[..., Done]) -> None:
     schema = f"{scratch.schema}_cli"
     try:
         for _ in range(2):
-            done = run("init-db", "--schema", schema, DATABASE_URL=scratch.database_url)
+            done = typed("init-db", "--schema", schema, DATABASE_URL=scratch.database_url)
             assert done.returncode == 0, done.stderr
             assert f"{schema}.trigger_state is at version 2" in done.stdout
     finally:
         scratch.database.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
-def test_init_db_adds_and_removes_what_catches_outside_writes(scratch: Scratch) -> None:
+def test_init_db_adds_and_removes_what_catches_outside_writes(
+    scratch: Scratch, typed: Callable[..., Done]
+) -> None:
     def triggers() -> int:
         found = scratch.sql(
             "SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
@@ -150,7 +181,7 @@ def test_init_db_adds_and_removes_what_catches_outside_writes(scratch: Scratch) 
 
     words = ("init-db", scratch.database_url, "--schema", scratch.schema)
     for more, count in (("--outside-writes", 3), (None, 3), ("--no-outside-writes", 0)):
-        done = run(*words, *([more] if more else []))
+        done = typed(*words, *([more] if more else []))
         assert done.returncode == 0, done.stderr
         assert triggers() == count, more
 
@@ -158,7 +189,8 @@ def test_init_db_adds_and_removes_what_catches_outside_writes(scratch: Scratch) 
 # Verify
 
 
-def verify(scratch: Scratch, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def verify(scratch: Scratch, typed: Callable[..., Done]) -> Callable[..., Done]:
     given = {
         "DATABASE_URL": scratch.database_url,
         "REDIS_URL": scratch.redis_url,
@@ -166,36 +198,38 @@ def verify(scratch: Scratch, *words: str, **variables: str) -> subprocess.Comple
         "STATE_CACHE_KEY_PREFIX": scratch.prefix,
         "STATE_CACHE_TIMEOUT_MS": "1000",
     }
-    return run("verify", *words, **given | variables)
+    return lambda *words, **variables: typed("verify", *words, **given | variables)
 
 
-def test_verify_tells_what_differs_by_its_exit_code(scratch: Scratch) -> None:
+def test_verify_tells_what_differs_by_its_exit_code(
+    scratch: Scratch, verify: Callable[..., Done]
+) -> None:
     with scratch.manager("CachedStateManager") as manager:
         manager.update_states({f"t{n}": n for n in range(5)})
         manager.delete_state("t4")
-    done = verify(scratch)
+    done = verify()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "4 cached states compared, 0 differ.\n"
 
     scratch.sql("UPDATE {t} SET state_data = '9' WHERE trigger_id = 't1'")
     scratch.sql("UPDATE {t} SET version = version + 1 WHERE trigger_id = 't2'")
     scratch.sql("DELETE FROM {t} WHERE trigger_id = 't3'")
-    done = verify(scratch)
+    done = verify()
     assert (done.returncode, done.stderr) == (1, "")
     *differences, summary = done.stdout.splitlines()
     assert summary == "4 cached states compared, 3 differ."
     said = {" ".join(line.split()[:2]) for line in differences}
     assert said == {"content: 't1'", "stale: 't2'", "ahead: 't3'"}
-    assert verify(scratch, "--sample", "1").stdout.splitlines()[-1].startswith("1 cached states")
+    assert verify("--sample", "1").stdout.splitlines()[-1].startswith("1 cached states")
 
 
-def test_verify_without_a_cache_says_so(scratch: Scratch) -> None:
+def test_verify_without_a_cache_says_so(verify: Callable[..., Done]) -> None:
     url = "redis://:hidden@127.0.0.1:1/0"
-    done = verify(scratch, REDIS_URL=url)
+    done = verify(REDIS_URL=url)
     assert done.returncode == 1
     assert "the cache did not answer" in done.stderr
     assert "hidden" not in done.stderr + done.stdout
-    done = verify(scratch, STATE_CACHE_ENABLED="false")
+    done = verify(STATE_CACHE_ENABLED="false")
     assert done.returncode == 2
     assert "no cache to verify" in done.stderr
 
@@ -205,19 +239,23 @@ def test_verify_without_a_cache_says_so(scratch: Scratch) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A checkout with one notebook that does what its parameters say."""
+    """A checkout with one notebook that does what its parameters say, and keeps one cell."""
     notebook = nbformat.v4.new_notebook()
     parameters = nbformat.v4.new_code_cell(
         'sleep_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
     )
     parameters.metadata["tags"] = ["parameters"]
     work = nbformat.v4.new_code_cell(
-        "import time\nfrom pathlib import Path\n"
+        "import time\nfrom pathlib import Path\nimport pandas as pd\n"
+        "from statecache.study.runfolder import RunFolder\n"
         "from statecache.study.servers import running_servers\n"
         "from statecache.study.workspace import open_workspace\n"
         "with running_servers() as servers, open_workspace(servers, ['a']) as workspace:\n"
         "    Path(run_dir, 'started').touch()\n"
-        "    time.sleep(sleep_s)\n"
+        "    folder = RunFolder(Path(run_dir))\n"
+        "    if folder.read_cell('small', 'first') is None:\n"
+        "        folder.write_cell('small', 'first', pd.DataFrame({'measured': [1]}))\n"
+        "        time.sleep(sleep_s)\n"
         "assert not fail, 'the hit rate is 12 points off'"
     )
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -283,41 +321,33 @@ def test_an_interrupted_run_leaves_no_process(checkout: Path, sent: signal.Signa
 
 
 def test_an_interrupted_study_is_resumed_and_measures_nothing_twice(
-    servers: Servers, tmp_path: Path
+    checkout: Path, servers: Servers
 ) -> None:
-    words = ["study", "run", "quick", "--results", str(tmp_path)]
     process = subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=ROOT,
+        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        cwd=checkout,
         env=environment(servers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    pattern = "*/cells/ttl_sweep/2013-02-04-1-????????.parquet"
-    wait_for(lambda: any(tmp_path.glob(pattern)), "measured cell")
+    pattern = "results/*/cells/small/first.parquet"
+    wait_for(lambda: any(checkout.glob(pattern)), "measured cell")
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    (cell,) = tmp_path.glob(pattern)
-    folder = cell.parents[2]
+    (cell,) = checkout.glob(pattern)
+    folder = only_run(checkout)
     assert status(folder) == "interrupted"
     assert leftovers(servers) == []
     measured = cell.stat().st_mtime_ns
 
-    done = run(*words, "--resume", urls=servers)
+    done = run("study", "run", "small", "--resume", cwd=checkout, urls=servers)
     assert done.returncode == 0, done.stderr
     assert cell.stat().st_mtime_ns == measured
     assert status(folder) == "complete"
     assert "Report:" in done.stdout
-    for name in (
-        "index.html",
-        "ttl_sweep.html",
-        "ttl_sweep.ipynb",
-        "ttl_sweep.measurements.parquet",
-        "ttl_sweep.histograms.parquet",
-        "verdicts.json",
-    ):
+    for name in ("index.html", "small.html", "small.ipynb"):
         assert (folder / name).stat().st_size > 0
     assert leftovers(servers) == []
 

@@ -56,8 +56,18 @@ def test_what_is_recorded(servers: Servers) -> None:
     accesses = record.log.accesses.query("variant == 'cached'")
     assert len(accesses) == 70
     assert (accesses["outcome"] == "hit").sum() == cached.hits
-    replayed = hit_curve(executed_trace(accesses), [60.0])
-    assert replayed["hits"].tolist() == [cached.hits]
+    (replayed,) = hit_curve(executed_trace(accesses), [60.0])["hits"]
+    assert abs(replayed - cached.hits) <= in_unknown_order(accesses)
+
+
+def in_unknown_order(accesses: pd.DataFrame) -> int:
+    """Return how many accesses overlapped another of their key; a quick machine has none."""
+    count = 0
+    for _key, own in accesses.groupby("key", observed=True):
+        started, ended = own["started_s"].to_numpy(), own["ended_s"].to_numpy()
+        overlaps = (started[:, None] < ended) & (started < ended[:, None])
+        count += int((overlaps.sum(axis=1) > 1).sum())
+    return count
 
 
 def test_nothing_is_left_behind(servers: Servers) -> None:

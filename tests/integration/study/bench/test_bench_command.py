@@ -120,8 +120,9 @@ def test_another_name_is_wrong_usage(servers: Servers) -> None:
     assert "no benchmark is called 'hats': take reads, hits," in done.stderr
 
 
+@pytest.mark.parametrize("after_s", [0.0, 1.0], ids=["as the second starts", "later"])
 def test_interrupted_it_keeps_what_was_measured_and_cleans_up(
-    servers: Servers, tmp_path: Path
+    after_s: float, servers: Servers, tmp_path: Path
 ) -> None:
     path = tmp_path / "bench.json"
     process = subprocess.Popen(
@@ -134,12 +135,11 @@ def test_interrupted_it_keeps_what_was_measured_and_cleans_up(
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
-    # The second process is there: the mix is under way.
-    while not psutil.Process(process.pid).children(recursive=True):
+    # The second process is there (and multiprocessing's tracker): the mix is about to begin.
+    while len(family := psutil.Process(process.pid).children(recursive=True)) < 2:
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    family = psutil.Process(process.pid).children(recursive=True)
-    time.sleep(1.0)
+        time.sleep(0.01)
+    time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
     _out, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

@@ -89,6 +89,15 @@ def test_an_empty_report_can_be_printed() -> None:
     assert "measured" in text.getvalue()
 
 
+def test_a_line_may_lack_columns() -> None:
+    """As that of a tool that is not installed does."""
+    made = Report(quick=True, seed=5, servers={})
+    made.add("tools", Findings([], {"t": [{"client": "missing"}, {"client": "ours", "rate": 7.0}]}))
+    out = io.StringIO()
+    made.print(Console(file=out, width=200))
+    assert out.getvalue().splitlines()[-3:] == ["client   rate", "missing", "ours        7"]
+
+
 def test_the_json_is_complete_and_knows_no_nan(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "bench.json"
     report().write(path, tmp_path)
