@@ -6,6 +6,7 @@ PostgreSQL and Valkey from their wheels (``_embedded``), stopped and removed how
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -40,7 +41,8 @@ Database: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 CONNECT_TIMEOUT_S = 5
 
 #: Tells a child process that the servers in its environment are embedded ones, which may be pinned
-#: and whose processes can be seen.
+#: and whose processes can be seen. It holds a digest of their addresses, so that it says nothing of
+#: others that take their place.
 EMBEDDED = "STATECACHE_EMBEDDED_SERVERS"
 
 #: What of PostgreSQL's settings a reader needs in order to judge a figure.
@@ -71,7 +73,7 @@ class Servers:
     def environment(self) -> dict[str, str]:
         """Return the variables that lead a child process to the same servers."""
         urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
-        return urls | {EMBEDDED: "yes" if self.embedded else ""}
+        return urls | {EMBEDDED: _digest(urls) if self.embedded else ""}
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def running_servers(environ: Mapping[str, str] | None = None) -> Iterator[Server
             "or neither for embedded ones."
         )
     if not missing:
-        embedded = bool(environ.get(EMBEDDED))
+        embedded = environ.get(EMBEDDED) == _digest(urls)
         servers = Servers(urls["DATABASE_URL"], urls["REDIS_URL"], embedded=embedded)
         _check_answers(servers)
         yield servers
@@ -179,6 +181,10 @@ def describe(servers: Servers) -> dict[str, Any]:
         **{name: settings.get(name) for name in _REDIS_SETTINGS},
     }
     return {"embedded": servers.embedded, "postgresql": postgresql, "redis": cache}
+
+
+def _digest(urls: Mapping[str, str]) -> str:
+    return hashlib.sha256(repr(sorted(urls.items())).encode()).hexdigest()
 
 
 def _check_answers(servers: Servers) -> None:

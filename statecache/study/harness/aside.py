@@ -22,13 +22,15 @@ def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     runner = _Runner(main)
     thread = threading.Thread(target=runner.run, name="statecache-aside", daemon=True)
-    thread.start()
     try:
+        thread.start()
         # Not a join: one that is interrupted takes the thread for ended.
         runner.ended.wait()
     except KeyboardInterrupt:
+        # Starting a thread ends with a wait for it, which Ctrl-C may interrupt, too.
         runner.cancel()
-        runner.ended.wait()
+        if thread.ident is not None:
+            runner.ended.wait()
         raise
     result: T = runner.result()
     return result
@@ -40,6 +42,7 @@ class _Runner:
     def __init__(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._main = main
         self.ended = threading.Event()
+        self._cancelled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._value: Any = None
@@ -56,9 +59,12 @@ class _Runner:
 
     async def _noted(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._cancelled:
+            raise asyncio.CancelledError
         return await self._main()
 
     def cancel(self) -> None:
+        self._cancelled = True
         if self._loop is not None and self._task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._task.cancel)
 

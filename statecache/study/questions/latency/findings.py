@@ -17,6 +17,7 @@ from statecache.study.histograms import pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
+from statecache.study.questions.latency.stalled import summary
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["P99_SAMPLES", "Findings", "Ratio", "check", "find", "measured"]
@@ -197,21 +198,8 @@ class Findings:
 
     @cached_property
     def stall(self) -> pd.DataFrame:
-        """A row a loop: requests, stalled, share_stalled, p50_ms, p99_ms, p999_ms and max_ms."""
-        rows = []
-        for loop, own in self.latencies.stall.groupby("loop"):
-            levels = own["latency_us"].quantile([0.5, 0.99, 0.999, 1.0]) / 1e3
-            names = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
-            rows.append(
-                {
-                    "loop": loop,
-                    "requests": len(own),
-                    "stalled": int(own["stalled"].sum()),
-                    "share_stalled": float(own["stalled"].mean()),
-                    **dict(zip(names, levels, strict=True)),
-                }
-            )
-        return pd.DataFrame(rows).set_index("loop")
+        """What each loop recorded of the stall; see ``stalled.summary``."""
+        return summary(self.latencies.stall)
 
     @property
     def halt_s(self) -> float:

@@ -43,19 +43,22 @@ class Path:
     delete_share: float = 0.0
     #: Whether it is also measured with threads, under open load, and with larger documents.
     everywhere: bool = True
+    #: States, where it has to be another number than elsewhere.
+    keys: int | None = None
 
 
 #: Every entry has expired long before its key is asked for again.
-EXPIRED: Final = replace(REDIS, ttl_s=0.02, mark="expired")
-#: About half of the loads hit, at the rates that one caller reaches.
-SHORT: Final = replace(REDIS, ttl_s=0.25, mark="short TTL")
+EXPIRED: Final = replace(REDIS, ttl_s=0.01, mark="expired")
+#: About half of the loads of few keys hit, at the rates that one caller reaches.
+SHORT: Final = replace(REDIS, ttl_s=0.02, mark="short TTL")
+FEW_KEYS: Final = 32
 
 PATHS: Final = (
     Path("database read", NONE),
     Path("hit in Redis", REDIS),
     Path("hit in process", replace(REDIS, memory=True)),
     Path("miss", EXPIRED, everywhere=False),
-    Path("half hits", SHORT, everywhere=False),
+    Path("half hits", SHORT, everywhere=False, keys=FEW_KEYS),
     Path("update", NONE, "update", read_share=0.0),
     Path("update, cached", REDIS, "update", read_share=0.0),
     # What was deleted must come back: half of the requests are updates.
@@ -141,7 +144,7 @@ def _condition(
     settings: LatencySettings, path: Path, driver: str, drive: Drive, size: int
 ) -> Condition:
     workload = Workload(
-        keys=settings.keys,
+        keys=path.keys or settings.keys,
         popularity="uniform",
         read_share=path.read_share,
         delete_share=path.delete_share,

@@ -23,10 +23,10 @@ def stall_sentence(findings: Findings) -> str:
     hides = bool(closed["p999_ms"] < 100 * findings.halt_s)
     return (
         f"Redis stood still for {findings.halt_s:.2f} s: the open loop says so at its 99.9th "
-        f"percentile ({opened['p999_ms']:,.0f} ms, {opened['stalled']:.0f} of "
-        f"{opened['requests']:,.0f} loads were due meanwhile), the closed loop beside it "
-        f"{_does(hides)} ({closed['p999_ms']:,.1f} ms; "
-        f"{closed['stalled']:.0f} of {closed['requests']:,.0f})."
+        f"percentile ({opened['p999_ms']:,.0f} ms; {opened['slow']:,.0f} of "
+        f"{opened['requests']:,.0f} loads took longer than a tenth of it), the closed loop beside "
+        f"it {_does(hides)} ({closed['p999_ms']:,.1f} ms; {closed['slow']:,.0f} of "
+        f"{closed['requests']:,.0f})."
     )
 
 

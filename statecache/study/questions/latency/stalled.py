@@ -18,7 +18,7 @@ from statecache.study.harness.workloads import Workload, make_plan
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
 
-__all__ = ["record"]
+__all__ = ["record", "summary"]
 
 #: Waits for the cache as a client without a time limit does: what is shown is the stall.
 PATIENT: Final = replace(REDIS, settings={"timeout_ms": 60_000})
@@ -56,6 +56,27 @@ def record(
                 )
 
         return _frame(run_aside(run))
+
+
+def summary(loads: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a loop: requests, due_in_stall, slow, p50_ms, p99_ms, p999_ms and max_ms.
+
+    ``loads`` is what ``record`` returned; ``slow`` ones took longer than a tenth of the stall.
+    """
+    rows = []
+    for loop, own in loads.groupby("loop"):
+        levels = own["latency_us"].quantile([0.5, 0.99, 0.999, 1.0]) / 1e3
+        names = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
+        rows.append(
+            {
+                "loop": loop,
+                "requests": len(own),
+                "due_in_stall": int(own["stalled"].sum()),
+                "slow": int((own["latency_us"] > 1e5 * own["halt_s"]).sum()),
+                **dict(zip(names, levels, strict=True)),
+            }
+        )
+    return pd.DataFrame(rows).set_index("loop")
 
 
 def _frame(stall: Stall) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,7 @@ class Effect:
 class Other:
     """A further mechanism: throughput with it over without, and what else it changed.
 
-    ``off`` and ``on`` hold the means of hit_rate, statements_per_op, backend_us_per_op,
+    ``off`` and ``on`` hold the medians of hit_rate, statements_per_op, backend_us_per_op,
     client_us_per_op and request_p99_us.
     """
 
@@ -102,10 +103,9 @@ class Findings:
             raise StudyError(f"nothing was measured that is called {cell!r}.")
         return [float(value) for value in own[column]]
 
-    def mean(self, cell: str, column: str) -> float:
-        """Return the mean of a column over the blocks; NaN where nobody counted."""
-        values = self.values(cell, column)
-        return sum(values) / len(values)
+    def median(self, cell: str, column: str) -> float:
+        """Return the median of a column over the blocks; NaN where nobody counted."""
+        return statistics.median(self.values(cell, column))
 
     def ratio(self, ours: str, theirs: str) -> Interval:
         """Return the throughput of one cell over another's, paired by block."""
@@ -150,8 +150,8 @@ class Findings:
         for one in MECHANISMS:
             off = cell_name(one.off, one.workload, self.callers[0])
             on = cell_name(one.on, one.workload, self.callers[0], cold=one.cold)
-            means = [{name: self.mean(cell, name) for name in columns} for cell in (off, on)]
-            found.append(Other(one.name, self.ratio(on, off), *means))
+            sides = [{name: self.median(cell, name) for name in columns} for cell in (off, on)]
+            found.append(Other(one.name, self.ratio(on, off), *sides))
         return found
 
     @property
@@ -161,7 +161,7 @@ class Findings:
 
     def absorbed(self, workload: str, callers: int) -> float:
         """Return the share of writes that gathering without a cache absorbed."""
-        return self.mean(cell_name(GATHER, workload, callers), "absorbed_share")
+        return self.median(cell_name(GATHER, workload, callers), "absorbed_share")
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -177,15 +177,15 @@ class Findings:
                             "mechanisms": variant.name,
                             "keys": workload,
                             "callers": callers,
-                            "ops/s": self.mean(cell, "throughput_ops_s"),
+                            "ops/s": self.median(cell, "throughput_ops_s"),
                             "times": gain.mean,
-                            "p99 (ms)": self.mean(cell, "request_p99_us") / 1e3,
-                            "hit rate (%)": 100 * self.mean(cell, "hit_rate"),
-                            "statements/op": self.mean(cell, "statements_per_op"),
-                            "backend CPU (µs/op)": self.mean(cell, "backend_us_per_op"),
-                            "client CPU (µs/op)": self.mean(cell, "client_us_per_op"),
-                            "Redis commands/op": self.mean(cell, "redis_commands_per_op"),
-                            "writes absorbed (%)": 100 * self.mean(cell, "absorbed_share"),
+                            "p99 (ms)": self.median(cell, "request_p99_us") / 1e3,
+                            "hit rate (%)": 100 * self.median(cell, "hit_rate"),
+                            "statements/op": self.median(cell, "statements_per_op"),
+                            "backend CPU (µs/op)": self.median(cell, "backend_us_per_op"),
+                            "client CPU (µs/op)": self.median(cell, "client_us_per_op"),
+                            "Redis commands/op": self.median(cell, "redis_commands_per_op"),
+                            "writes absorbed (%)": 100 * self.median(cell, "absorbed_share"),
                         }
                     )
         return pd.DataFrame(rows)

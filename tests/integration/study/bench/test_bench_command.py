@@ -61,7 +61,7 @@ def test_a_row_holds_what_its_reader_needs(quick: Any) -> None:
     for row in content["rows"]:
         assert row["what"]
         assert row["against"]
-        assert row["value"] > 0
+        assert row["value"] >= 0
         assert row["low"] <= row["value"] <= row["high"]
         assert row["verdict"] in ("met", "missed", "not decided", "shown")
         assert (row["wanted"] is None) == (row["verdict"] == "shown")
@@ -69,7 +69,7 @@ def test_a_row_holds_what_its_reader_needs(quick: Any) -> None:
             assert row["ours"] > 0
             assert row["theirs"] > 0
         else:
-            assert row["unit"] == "ms"
+            assert row["unit"] in ("ms", "")
 
 
 def test_two_pairs_decide_nothing(quick: Any) -> None:

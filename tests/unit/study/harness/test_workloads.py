@@ -148,6 +148,15 @@ def test_no_arrival_at_all_is_refused() -> None:
         arrivals("poisson", 1e-9, 0.001, seed=1)
 
 
+def test_absent_keys_have_no_state_and_are_only_loaded() -> None:
+    workload = Workload(keys=1_000, read_share=1.0, absent_share=0.25)
+    assert workload.loaded_ids == IDS[:750]
+    with pytest.raises(StudyError, match="absent_share"):
+        Workload(keys=10, absent_share=0.25)
+    with pytest.raises(StudyError, match="absent_share"):
+        Workload(keys=10, read_share=1.0, absent_share=1.5)
+
+
 def test_a_recorded_stream_is_its_own_plan(tmp_path: Path) -> None:
     path = tmp_path / "stream.parquet"
     columns = {"time_s": [0.0, 1.0, 2.0], "key": ["b", "a", "b"], "op": ["read", "write", "delete"]}
