@@ -1,7 +1,7 @@
 # Everything is done in .venv, which the first target that needs it makes. `make help` lists all.
 
 PYTHON ?= python3
-EXPERIMENT ?= ttl
+EXPERIMENT ?= standard
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 

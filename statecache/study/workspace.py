@@ -22,7 +22,15 @@ from statecache.errors import StateCacheError, first_line
 from statecache.study.errors import WorkspaceError
 from statecache.study.servers import Database, Servers, open_database, open_redis
 
-__all__ = ["TOKEN", "Workspace", "WorkspaceError", "clean_up", "new_token", "open_workspace"]
+__all__ = [
+    "TOKEN",
+    "Workspace",
+    "WorkspaceError",
+    "clean_up",
+    "new_token",
+    "open_workspace",
+    "unlink_keys",
+]
 
 #: The variable in which a parent names the token, so that it can clean up after a killed child.
 TOKEN = "STATECACHE_STUDY_TOKEN"  # noqa: S105 - a name, not a secret
@@ -175,7 +183,7 @@ def _remove(servers: Servers, workspace: Workspace, created: list[str]) -> list[
         return []
     tasks: dict[str, Callable[[], object]] = {
         f"The schemas {', '.join(created)}": lambda: _drop_schemas(servers, created),
-        f"The keys statecache:study:{workspace.token}:*": lambda: _unlink(servers, workspace),
+        f"The keys statecache:study:{workspace.token}:*": lambda: unlink_keys(servers, workspace),
     }
     troubles = []
     for what, remove in tasks.items():
@@ -200,7 +208,8 @@ def _set_lock_timeout(database: Database) -> None:
     database.execute("SELECT set_config('client_min_messages', 'warning', false)")
 
 
-def _unlink(servers: Servers, workspace: Workspace) -> None:
+def unlink_keys(servers: Servers, workspace: Workspace) -> None:
+    """Remove what the cache holds for the workspace."""
     with open_redis(servers) as client:
         batch: list[bytes] = []
         for key in _own_keys(client, workspace):

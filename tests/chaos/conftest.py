@@ -11,7 +11,7 @@ import redis
 from support.scratch import Scratch
 
 from statecache import init_db
-from statecache.study.bench.process import OwnServers, own_servers
+from statecache.study.troubles.own_servers import OwnServers, own_servers
 
 
 @pytest.fixture(scope="package")

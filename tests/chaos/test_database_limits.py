@@ -17,7 +17,7 @@ from support.managers import CACHED, KINDS
 from support.scratch import Scratch
 
 from statecache import DatabaseError
-from statecache.study.bench.process import OwnServers
+from statecache.study.troubles.own_servers import OwnServers
 
 #: Far above the limits of 0.3 s: who is still waiting after it hangs.
 HANGS_S = 8.0

@@ -16,7 +16,7 @@ from support.managers import CACHED, KINDS
 from support.scratch import Scratch
 
 from statecache import DatabaseError
-from statecache.study.bench.process import OwnServers
+from statecache.study.troubles.own_servers import OwnServers
 
 
 @contextmanager

@@ -9,12 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +24,19 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from statecache import AsyncCachedStateManager, CacheConfig, CachedStateManager, init_db
 from statecache.study.bench.outage_figures import figures_of, goals_met, line_of
 from statecache.study.bench.outage_load import Board, Caller, run_tasks, run_threads
-from statecache.study.bench.process import OwnServers, own_servers
-from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
 from statecache.study.environment import machine, packages
 from statecache.study.errors import StudyError
 from statecache.study.servers import describe
+from statecache.study.troubles.causes import in_trouble, trouble_of
+from statecache.study.troubles.logs import collected_log
+from statecache.study.troubles.own_servers import OwnServers, own_servers
+from statecache.study.troubles.relay import running_relay
 
 __all__ = ["KINDS", "TROUBLES", "main", "measure_outage"]
 
 FORMAT = 1
 KINDS = ("threads", "asyncio")
 TROUBLES = ("dead", "hung", "slow", "resetting")
-
-DELAY_MS = 100
-#: Bytes of answers after which a connection is reset: within the handshake, or somewhat later.
-RESET_AFTER = (1, 1_000)
 
 OPERATIONS = 10_000
 CALLERS = 8
@@ -63,7 +59,7 @@ def measure_outage(own: OwnServers, kind: str, trouble: str, operations: int) ->
     board = Board()
     writers = [Caller(board, number, writes=True) for number in range(CALLERS)]
     others = [Caller(board, CALLERS + number, writes=False) for number in range(OTHERS)]
-    with running_relay(own.servers.redis_url) as relay, _logged() as lines:
+    with running_relay(own.servers.redis_url) as relay, collected_log() as lines:
         addresses = own.servers.database_url, relay.address(own.servers.redis_url)
         load = threading.Thread(target=_LOADS[kind], args=(addresses, config, board))
         load.start()
@@ -75,7 +71,7 @@ def measure_outage(own: OwnServers, kind: str, trouble: str, operations: int) ->
             board.phase = "healthy"
             _pass(board, lambda: _count(writers, "healthy") >= operations)
             lines.clear()
-            with _in_trouble(own, relay, trouble):
+            with in_trouble(trouble_of(trouble, relay, own.cache, own.empty_cache)):
                 board.phase, began = "outage", time.monotonic()
                 _pass(board, lambda: _count(writers, "outage") >= operations)
             board.back_at, board.phase = time.monotonic(), "recovery"
@@ -108,12 +104,12 @@ def _threads(addresses: tuple[str, str], config: CacheConfig, board: Board) -> N
             for caller in board.callers:
                 for key in caller.own:
                     manager.update_state(key, caller.next_state(key))
-                    board.acknowledged[key] = 0
+                    board.writes.acknowledged[key] = 0
             board.phase = "warm"
             pairs = [(one, manager if one.writes else other) for one in board.callers]
             run_threads(pairs, board)
             board.at_end = [
-                {key: one.load_state(key)["count"] for key in board.keys}
+                {key: one.load_state(key)["count"] for key in board.writes.keys}
                 for one in (manager, other)
             ]
 
@@ -134,12 +130,12 @@ async def _tasks(addresses: tuple[str, str], config: CacheConfig, board: Board) 
             for caller in board.callers:
                 for key in caller.own:
                     await manager.update_state(key, caller.next_state(key))
-                    board.acknowledged[key] = 0
+                    board.writes.acknowledged[key] = 0
             board.phase = "warm"
             pairs = [(one, manager if one.writes else other) for one in board.callers]
             await run_tasks(pairs, board)
             board.at_end = [
-                {key: (await one.load_state(key))["count"] for key in board.keys}
+                {key: (await one.load_state(key))["count"] for key in board.writes.keys}
                 for one in (manager, other)
             ]
 
@@ -154,40 +150,6 @@ _POOL: dict[str, Any] = {
     "max_size": CALLERS + OTHERS,
     "kwargs": {"autocommit": True},
 }
-
-
-@contextmanager
-def _in_trouble(own: OwnServers, relay: TroubleRelay, trouble: str) -> Iterator[None]:
-    """Make the trouble; after the block the cache answers again."""
-    cache = own.cache
-    begin: dict[str, Callable[[], None]] = {
-        "dead": cache.kill,
-        "hung": cache.stop,
-        "slow": lambda: relay.delay(DELAY_MS),
-        "resetting": lambda: relay.reset(*RESET_AFTER),
-    }
-    end = {"dead": cache.start, "hung": cache.go_on}
-    begin[trouble]()
-    try:
-        yield
-    finally:
-        end.get(trouble, relay.heal)()
-
-
-@contextmanager
-def _logged() -> Iterator[list[str]]:
-    """Collect what the managers log instead of showing it."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("statecache")
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        yield lines
-    finally:
-        log.propagate = True
-        log.removeHandler(handler)
 
 
 def _pass(board: Board, over: Callable[[], bool]) -> None:

@@ -32,8 +32,8 @@ def figures_of(
         "errors": errors.total(),
         "errors_by_text": dict(errors.most_common(10)),
         "wrong_answers": sum(caller.wrong.total() for caller in everybody),
-        "acknowledged_writes": sum(count + 1 for count in board.acknowledged.values()),
-        "lost_writes": sum(held.get(key, -1) < n for key, n in board.acknowledged.items()),
+        "acknowledged_writes": board.writes.total,
+        "lost_writes": board.writes.lost(held),
         "stale_reads": {
             # By the manager that wrote, at any time.
             "own": sum(len(caller.stale) for caller in writers),

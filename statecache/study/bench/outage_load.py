@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from statecache import Access, AsyncStateManager, StateManager
+from statecache.study.troubles.writes import Writes
 
 __all__ = ["Board", "Call", "Caller", "run_tasks", "run_threads"]
 
@@ -22,7 +23,6 @@ KEYS_PER_CALLER = 50
 WRITES = 0.2
 #: Between calls, so that latencies are not those of a saturated machine.
 PAUSE_S = (0.0, 0.008)
-BALLAST = "x" * 60
 
 
 class Call(NamedTuple):
@@ -40,9 +40,7 @@ class Board:
     def __init__(self) -> None:
         self.phase = "warm-up"
         self.ended = False
-        #: Key → the newest count that a writer has sent, and that a manager has acknowledged.
-        self.tried: dict[str, int] = {}
-        self.acknowledged: dict[str, int] = {}
+        self.writes = Writes()
         self.callers: list[Caller] = []
         #: When the cache was back, and since then: the first hit, the first entry it took.
         self.back_at = float("inf")
@@ -60,11 +58,6 @@ class Board:
         if self.stored_at is None and access.outcome == "committed":
             self.stored_at = access.ended
 
-    @property
-    def keys(self) -> list[str]:
-        """Every key, sorted."""
-        return sorted(self.acknowledged)
-
 
 class Caller:
     """One caller: a writer of its own keys and reader of all, or a reader only (``others``).
@@ -78,7 +71,7 @@ class Caller:
         self.writes = writes
         self._own = [f"flight {number}-{key}" for key in range(KEYS_PER_CALLER)] if writes else []
         for key in self._own:
-            board.tried[key] = board.acknowledged[key] = -1
+            board.writes.tried[key] = board.writes.acknowledged[key] = -1
         board.callers.append(self)
         self.calls: list[Call] = []
         #: Phase → calls answered.
@@ -104,27 +97,24 @@ class Caller:
         if self.writes and self._dice.random() < WRITES:
             key = self._dice.choice(self._own)
             return key, self.next_state(key)
-        self._keys = self._keys or self._board.keys
+        self._keys = self._keys or self._board.writes.keys
         return self._dice.choice(self._keys), None
 
     def next_state(self, key: str) -> Any:
         """Return the key's next state, which counts as sent from now on."""
-        self._board.tried[key] += 1
-        return {"key": key, "count": self._board.tried[key], "ballast": BALLAST}
+        return self._board.writes.next_state(key)
 
     def floor(self, key: str) -> int:
         """Return the count that a read which begins now may not be older than."""
-        return self._board.acknowledged[key]
+        return self._board.writes.acknowledged[key]
 
     def answered(self, key: str, written: Any, read: Any, floor: int, call: Call) -> None:
         """Check the answer and note how long it took."""
         self.calls.append(call)
         self.done[call.phase] += 1
         if written is not None:
-            self._board.acknowledged[key] = written["count"]
-        elif not isinstance(read, dict) or not (
-            read["key"] == key and 0 <= read["count"] <= self._board.tried[key]
-        ):
+            self._board.writes.acknowledged[key] = written["count"]
+        elif not self._board.writes.is_possible(key, read):
             self.wrong[call.phase] += 1
         elif read["count"] < floor:
             self.stale.append((call.phase, time.monotonic()))

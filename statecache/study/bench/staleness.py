@@ -12,11 +12,11 @@ from statecache import CachedStateManager
 from statecache._async.listener import TRUST_S
 from statecache.study.bench.rows import AT_MOST, Findings, Goal, Row
 from statecache.study.bench.stage import Stage
-from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
 from statecache.study.bench.watcher import Watcher, running_watcher
 from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.opening import Opening
 from statecache.study.intervals import Interval
+from statecache.study.troubles.relay import TroubleRelay, running_relay
 
 __all__ = ["measure_staleness"]
 

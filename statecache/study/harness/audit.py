@@ -41,6 +41,14 @@ class Audit:
         """Return the servers' own counters; see ``counting``."""
         return count_over(self._database, self._cache, [schema])
 
+    def statements(self, schema: str) -> int | None:
+        """Return PostgreSQL's count of a schema's statements, whatever happened to the cache.
+
+        ``None`` where it keeps no count.
+        """
+        counts = self.counts(schema).statements
+        return None if counts is None else counts[schema]
+
     def backend_cpu_s(self) -> float | None:
         """Return the CPU seconds so far of the backends that serve the pools.
 

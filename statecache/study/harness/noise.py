@@ -21,16 +21,17 @@ _METRICS: Final = {
 def noise_floor(cells: pd.DataFrame) -> pd.DataFrame:
     """Return cell, metric, ratio, low, high (95 %), pairs for every condition measured twice.
 
-    ``cells`` is a campaign's; a ratio is that of the condition to itself, in pairs of a block.
+    ``cells`` is a campaign's; a ratio is that of the condition to itself, in pairs
+    of a block and profile.
     """
     rows = []
     names = set(cells["cell"]) if "cell" in cells else set()
     for name in sorted(names):
         if name + AGAIN not in names:
             continue
+        turn = [column for column in ("profile", "block") if column in cells]
         first, second = (
-            cells[cells["cell"] == one].set_index("block").sort_index()
-            for one in (name, name + AGAIN)
+            cells[cells["cell"] == one].set_index(turn).sort_index() for one in (name, name + AGAIN)
         )
         for metric, label in _METRICS.items():
             if metric not in cells:

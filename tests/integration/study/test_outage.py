@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from statecache.study.bench import outage
-from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
 from statecache.study.servers import Servers
+from statecache.study.troubles.relay import TroubleRelay, running_relay
 
 
 @pytest.mark.parametrize(("callers", "trouble"), [("threads", "dead"), ("asyncio", "slow")])

@@ -7,7 +7,6 @@ from typing import Final
 
 import pandas as pd
 
-from statecache.study.bench.trouble_relay import running_relay
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.opening import Opening
@@ -16,6 +15,7 @@ from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import REDIS
 from statecache.study.harness.workloads import Workload, make_plan
 from statecache.study.servers import Servers
+from statecache.study.troubles.relay import running_relay
 from statecache.study.workspace import open_workspace
 
 __all__ = ["record", "summary"]

@@ -10,7 +10,6 @@ import redis.asyncio
 from psycopg_pool import AsyncConnectionPool
 
 from statecache import AsyncCachedStateManager
-from statecache.study.bench.trouble_relay import running_relay
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.loops import Recording
@@ -19,6 +18,7 @@ from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import REDIS
 from statecache.study.harness.workloads import Workload, make_plan
 from statecache.study.servers import Servers
+from statecache.study.troubles.relay import running_relay
 from statecache.study.workspace import open_workspace
 
 KEYS = 50

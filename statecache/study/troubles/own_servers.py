@@ -33,6 +33,11 @@ class OwnServers:
         self.database = ServerProcess.of_postgresql(servers, folder)
         self.cache = ServerProcess.of_valkey(servers, folder)
 
+    def empty_cache(self) -> None:
+        """Remove everything that the cache holds."""
+        with redis.Redis.from_url(self.servers.redis_url) as client:
+            client.flushall()
+
 
 @contextmanager
 def own_servers() -> Iterator[OwnServers]:

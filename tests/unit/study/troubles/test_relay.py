@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from statecache.study.bench.trouble_relay import TroubleRelay, running_relay
+from statecache.study.troubles.relay import TroubleRelay, running_relay
 
 
 @pytest.fixture
@@ -103,3 +103,34 @@ def test_an_end_that_closes_closes_the_other(relay: TroubleRelay) -> None:
 def test_the_address_behind_it_keeps_the_credentials(relay: TroubleRelay) -> None:
     address = relay.address("redis://:pass%40word@db.example:6379/2")
     assert address == f"redis://:pass%40word@127.0.0.1:{relay.port}/2"
+
+
+def test_who_is_refused_is_reset_until_it_heals(relay: TroubleRelay) -> None:
+    with connect(relay) as before:
+        assert ask(before, b"PING") == b"PING"
+        relay.refuse()
+        with pytest.raises(ConnectionResetError):
+            before.recv(10)
+        with pytest.raises(ConnectionResetError), connect(relay) as late:
+            late.recv(10)
+    relay.heal()
+    with connect(relay) as again:
+        assert ask(again, b"PING") == b"PING"
+
+
+def test_what_is_held_passes_later(relay: TroubleRelay) -> None:
+    with connect(relay) as before:
+        assert ask(before, b"PING") == b"PING"
+        relay.hold()
+        with connect(relay) as late:
+            late.sendall(b"one, ")
+            assert is_silent(late)
+            assert is_silent(before)
+            relay.heal()
+            late.settimeout(10)
+            before.settimeout(10)
+            assert before.recv(100) == b"anybody?"
+            received = b""
+            while len(received) < len(b"one, anybody?"):
+                received += late.recv(100)
+            assert received == b"one, anybody?"

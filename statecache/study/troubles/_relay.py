@@ -1,6 +1,6 @@
 """The process of the relay that makes trouble: slow, resetting or silent at will.
 
-``python _trouble_relay.py HOST PORT`` writes a line of JSON with its port and then obeys lines of
+``python _relay.py HOST PORT`` writes a line of JSON with its port and then obeys lines of
 JSON on stdin, each answered by a line once it holds; it ends when stdin ends. Standard library
 only: it is run by its path.
 """
@@ -26,8 +26,11 @@ class _Relay:
         self.delay_s = 0.0
         self.reset_after: list[int] | None = None
         self.forgets_subscribers = False
+        self.refuses = False
+        self.holds = False
         self.dice = random.Random(1)  # noqa: S311 - to be repeatable
         self.answers: set[_Answers] = set()
+        self.requests: set[_Requests] = set()
 
     def obey(self, command: dict[str, Any]) -> None:
         self.delay_s = command.get("delay_s", 0.0)
@@ -37,13 +40,20 @@ class _Relay:
             connection.limit()
             if forgot:
                 connection.reset_subscriber()
+        self.refuses, self.holds = "refuse" in command, "hold" in command
+        for requests in list(self.requests):
+            if self.refuses:
+                requests.reset()
+            else:
+                requests.pass_on()
 
 
 class _Requests(asyncio.Protocol):
-    """The client's side of a connection: what it sends passes at once."""
+    """The client's side of a connection: what it sends passes at once, or when it may again."""
 
     def __init__(self, relay: _Relay) -> None:
         self._relay = relay
+        self._client: asyncio.Transport | None = None
         self._server: asyncio.Transport | None = None
         self._waiting = bytearray()
         self._connecting: asyncio.Task[None] | None = None
@@ -55,6 +65,11 @@ class _Requests(asyncio.Protocol):
         return self.has_subscribed and self._relay.forgets_subscribers
 
     def connection_made(self, transport: Any) -> None:
+        self._client = transport
+        if self._relay.refuses:
+            self.reset()
+            return
+        self._relay.requests.add(self)
         self._connecting = asyncio.get_running_loop().create_task(self._connect(transport))
 
     async def _connect(self, client: asyncio.Transport) -> None:
@@ -69,18 +84,28 @@ class _Requests(asyncio.Protocol):
         if client.is_closing():
             self._server.abort()
         else:
-            self._server.write(self._waiting)
+            self.pass_on()
 
     def data_received(self, data: bytes) -> None:
         self.has_subscribed = self.has_subscribed or b"SUBSCRIBE" in data.upper()
         if self.is_forgotten:
             return
-        if self._server is None:
-            self._waiting += data
-        else:
-            self._server.write(data)
+        self._waiting += data
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Send what waits, if there is anybody to send it to and it may pass."""
+        if self._server is not None and not self._relay.holds:
+            self._server.write(bytes(self._waiting))
+            self._waiting.clear()
+
+    def reset(self) -> None:
+        """End the connection with a reset instead of a farewell."""
+        if self._client is not None:
+            _reset(self._client)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self._relay.requests.discard(self)
         if self._server is not None:
             self._server.close()
 
@@ -105,7 +130,7 @@ class _Answers(asyncio.Protocol):
     def reset_subscriber(self) -> None:
         """Reset the connection if it was one that nothing passed on: its data are lost."""
         if self._requests.has_subscribed:
-            self._reset()
+            _reset(self._client)
 
     def data_received(self, data: bytes) -> None:
         if self._requests.is_forgotten:
@@ -121,7 +146,7 @@ class _Answers(asyncio.Protocol):
         else:
             self._client.write(data)
         if self._bytes_left is not None and self._bytes_left <= 0:
-            self._reset()
+            _reset(self._client)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._relay.answers.discard(self)
@@ -134,13 +159,14 @@ class _Answers(asyncio.Protocol):
         if self._late:
             loop.call_at(self._late[0][0], self._pass_on)
 
-    def _reset(self) -> None:
-        """End it as a crashed host or a firewall would: with a reset instead of a farewell."""
-        connection = self._client.get_extra_info("socket")
-        if connection is not None and not self._client.is_closing():
-            linger = struct.pack("ii", 1, 0)  # on, for no time
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._client.abort()
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End it as a crashed host or a firewall would."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
+        linger = struct.pack("ii", 1, 0)  # on, for no time
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 async def _main(host: str, port: int) -> None:

@@ -1,13 +1,13 @@
-"""A relay in front of a server, in a process of its own: slow, resetting or silent at will."""
+"""A relay in front of a server, in a process of its own: slow, silent or gone at will."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
-from statecache.study.bench import _trouble_relay
-from statecache.study.relay_process import LOOPBACK, RelayProcess
+from statecache.study.profiles.addresses import cache_address
+from statecache.study.relay_process import RelayProcess
+from statecache.study.troubles import _relay
 
 __all__ = ["TroubleRelay", "running_relay"]
 
@@ -31,6 +31,14 @@ class TroubleRelay(RelayProcess):
         """
         self.tell(forget_subscribers=True)
 
+    def refuse(self) -> None:
+        """Reset all connections, and new ones as soon as they are made, as if nobody was there."""
+        self.tell(refuse=True)
+
+    def hold(self) -> None:
+        """Keep what clients send until it may pass again; connections stay, new ones are made."""
+        self.tell(hold=True)
+
     def heal(self) -> None:
         """Be a cable again; connections that were forgotten are reset."""
         self.tell()
@@ -39,7 +47,6 @@ class TroubleRelay(RelayProcess):
 @contextmanager
 def running_relay(url: str) -> Iterator[TroubleRelay]:
     """Run a relay to the server at ``url`` beside the block."""
-    parts = urlsplit(url)
-    arguments = parts.hostname or LOOPBACK, str(parts.port)
-    with TroubleRelay.running(_trouble_relay.__file__, *arguments) as relay:
+    host, port = cache_address(url)
+    with TroubleRelay.running(_relay.__file__, host, str(port)) as relay:
         yield relay

@@ -1,0 +1,1 @@
+"""Troubles of the cache, and what must hold meanwhile: shared by benchmarks and notebooks."""
