@@ -20,7 +20,7 @@ from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Measurements
 from statecache.study.harness.pool_sizes import PoolSizes
 from statecache.study.publish import verdicts_of
-from statecache.study.questions.concurrency import figures, sentences
+from statecache.study.questions.concurrency import figures, sentences, tables
 from statecache.study.questions.concurrency.findings import (
     Findings,
     assert_agreement,
@@ -280,8 +280,8 @@ def test_everything_is_said_and_drawn_without_a_warning(blocks: int, seen: bool)
             assert len(picture.table)
         said = [*sentences.answer(findings), *sentences.limits(findings)]
         said += [one.why for one in sentences.measured(findings)]
-    assert set(sentences.CURVE_FORMATS) <= set(sentences.curve_table(findings).columns)
-    assert set(sentences.LADDER_FORMATS) <= set(sentences.ladder_table(findings).columns)
-    assert len(sentences.ladder_table(findings)) == len(VARIANTS) * SETTINGS.rungs
+    assert set(tables.CURVE_FORMATS) <= set(tables.curve_table(findings).columns)
+    assert set(tables.LADDER_FORMATS) <= set(tables.ladder_table(findings).columns)
+    assert len(tables.ladder_table(findings)) == len(VARIANTS) * SETTINGS.rungs
     if blocks > 1:
         assert not any("nan" in one for one in said)

@@ -18,7 +18,7 @@ from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Measurements
 from statecache.study.harness.pool_sizes import PoolSizes
 from statecache.study.publish import verdicts_of
-from statecache.study.questions.mixed_workload import figures, sentences
+from statecache.study.questions.mixed_workload import figures, sentences, tables
 from statecache.study.questions.mixed_workload.findings import (
     Findings,
     assert_agreement,
@@ -201,11 +201,11 @@ def test_everything_is_said_and_drawn_without_a_warning(blocks: int, seen: bool)
             assert "loopback" in picture.caption
             assert len(picture.table)
         said = [*sentences.answer(findings), *sentences.limits(findings)]
-        said.append(sentences.table_caption(findings))
+        said.append(tables.table_caption(findings))
         said += [one.why for one in sentences.measured(findings)]
         if blocks > 1:
             said += [picture.caption + picture.alt for picture in pictures]
-    assert set(sentences.TABLE_FORMATS) <= set(sentences.table(findings).columns)
-    assert len(sentences.table(findings)) == 2 * 6
+    assert set(tables.TABLE_FORMATS) <= set(tables.table(findings).columns)
+    assert len(tables.table(findings)) == 2 * 6
     if blocks > 1:
         assert not any("nan" in one for one in said)
