@@ -7,7 +7,6 @@ the same stream in one pass, staggered a little so that their bursts do not coin
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import pandas as pd
 
 from statecache import Access
 from statecache.study.engine import TriggerEngine
+from statecache.study.harness.garbage import own_objects_left_alone
 
 __all__ = ["LiveLog", "Subject", "replay_live"]
 
@@ -82,25 +82,21 @@ async def replay_live(
             await engine.look(key)
         requests.ended[slot] = time.monotonic()
 
-    # A full collection would walk over all that is imported, and every request would wait.
-    gc.collect()
-    gc.freeze()
-    cpu_before, began = time.process_time(), time.monotonic()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for slot, (at, variant, row) in enumerate(
-                zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
-            ):
-                wait = began + at - time.monotonic()
-                if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
-                    await asyncio.sleep(max(wait, 0))
-                tasks.create_task(request(slot, variant, row))
-                if on_progress is not None and slot % 256 == 0:
-                    on_progress(at / plan.at[-1])
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
-    finally:
-        gc.unfreeze()
+    with own_objects_left_alone():
+        cpu_before, began = time.process_time(), time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for slot, (at, variant, row) in enumerate(
+                    zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
+                ):
+                    wait = began + at - time.monotonic()
+                    if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
+                        await asyncio.sleep(max(wait, 0))
+                    tasks.create_task(request(slot, variant, row))
+                    if on_progress is not None and slot % 256 == 0:
+                        on_progress(at / plan.at[-1])
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
     elapsed_s = time.monotonic() - began
     return LiveLog(
         requests=requests.frame(plan, names, kinds, began),

@@ -14,6 +14,7 @@ from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
 from statecache.study.harness.events import EngineLoad, EventPlan
+from statecache.study.harness.garbage import own_objects_left_alone
 from statecache.study.harness.machine import pinned_apart
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.tables import load_table
@@ -111,7 +112,8 @@ async def open_stand(
                     manager, config.schema, variant.name, workload.may_be_absent
                 )
             plans = {one.workload: one.workload.plan(seed) for one in conditions}
-            yield Stand(audit, placement, subjects, plans)
+            with own_objects_left_alone():
+                yield Stand(audit, placement, subjects, plans)
             opening.check()
 
 

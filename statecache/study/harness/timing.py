@@ -7,13 +7,13 @@ turns in rounds of milliseconds, in random order, and only rounds of the same tu
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
+
+from statecache.study.harness.garbage import own_objects_left_alone
 
 __all__ = [
     "Round",
@@ -47,7 +47,7 @@ async def interleave(
     """
     order = random.Random(seed)  # noqa: S311 - an order, not a secret
     measured: dict[str, list[T]] = {name: [] for name in rounds}
-    with _own_objects_left_alone():
+    with own_objects_left_alone():
         for turn in range(pairs + 1):
             names = list(rounds)
             order.shuffle(names)
@@ -59,21 +59,6 @@ async def interleave(
                     measured[name].append(result)
             on_turn((turn + 1) / (pairs + 1))
     return measured
-
-
-@contextmanager
-def _own_objects_left_alone() -> Iterator[None]:
-    """Keep the garbage collector from walking what was there before: modules and loaded plans.
-
-    They are the study's. A walk over them takes tens of milliseconds, now in one round, now in
-    another.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def median(values: Sequence[float]) -> float:
