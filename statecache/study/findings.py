@@ -22,6 +22,9 @@ _SUFFIX: Final = ".findings.json"
 #: In this order a run's headlines answer the question that people come with.
 _HEADLINES: Final = ("ttl_sweep", "where_it_pays", "what_helps", "mixed_workload", "concurrency")
 
+#: In this order an overview shows the figures of notebooks; those of others come last.
+_FIGURES: Final = ("verdicts", "where_it_pays", "ttl_sweep", "concurrency", "degradation")
+
 #: Sentences that an overview opens with.
 _MOST_SENTENCES: Final = 3
 
@@ -87,6 +90,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the content of ``verdicts.json``: answer, verdicts, limits, figures, noise.
 
+    Limits stand there for the run and by notebook.
     A run of one notebook answers with its sentences; one of several with the count of verdicts
     and the headlines. Judged are the claims that any of the notebooks is there to judge, and all
     of them for the ``whole``, or where the notebook ``verdicts`` is among them.
@@ -105,12 +109,17 @@ def summarise(
             if name in by_name and by_name[name].answer
         ]
         answer = [tally_sentence(rows), *headlines][:_MOST_SENTENCES]
-    figures = [figure for one in found for figure in one.figures]
+    places = {name: place for place, name in enumerate(_FIGURES)}
+    in_order = sorted(found, key=lambda one: places.get(one.notebook, len(places)))
+    figures = [figure for one in in_order for figure in one.figures]
     shown = [figure for figure in figures if figure.get("overview")] or figures
     return {
         "answer": answer,
         "verdicts": rows,
         "limits": list(dict.fromkeys(limit for one in found for limit in one.limits)),
+        "limits_by_notebook": [
+            {"notebook": one.notebook, "limits": list(one.limits)} for one in found if one.limits
+        ],
         "figures": [dict(figure) for figure in shown],
         "noise": [{"notebook": one.notebook, "text": one.noise} for one in found if one.noise],
     }

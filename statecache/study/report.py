@@ -69,6 +69,7 @@ def render_run(run_dir: Path) -> Path:
         tally=tally(rows),
         figures=[_figure(run_dir, figure) for figure in _records(found.get("figures"))],
         limits=_texts(found.get("limits")),
+        limits_by=_limits_by(run, found),
         noise=[_noise(one) for one in _records(found.get("noise"))],
         notebooks=[
             {
@@ -186,6 +187,17 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
 
 def _verdict(row: dict[str, Any]) -> dict[str, str]:
     return {name: _text(row.get(name)) for name in _VERDICT}
+
+
+def _limits_by(run: dict[str, Any], found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return a notebook's title and its limits, where there are those of several."""
+    titles = {notebook["name"]: notebook["title"] for notebook in run["notebooks"]}
+    groups = [
+        (titles.get(name, name), _texts(one.get("limits")))
+        for one in _records(found.get("limits_by_notebook"))
+        if (name := _text(one.get("notebook")))
+    ]
+    return groups if len(groups) > 1 else []
 
 
 def _noise(one: dict[str, Any]) -> dict[str, str]:
