@@ -148,7 +148,8 @@ def test_one_address_without_the_other_is_refused(
 def test_the_experiments_are_listed(typed: Callable[..., Done]) -> None:
     done = typed("study", "list")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["quick", "ttl"]
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == ["full", "quick", "standard", "ttl"]
 
 
 def test_the_version_and_the_help(typed: Callable[..., Done]) -> None:
