@@ -52,12 +52,7 @@ async def verify(table: AsyncStateTable, cache: AsyncStateCache, sample: int) ->
         if suspects and complete:
             await async_sleep(SECOND_LOOK_S)
             _count, again, complete = await _compare(table, cache, list(suspects))
-            # What was ahead at the first look may only have been written right then.
-            differences += [
-                found
-                for name, found in again.items()
-                if found.kind != "ahead" or found.cached_version == suspects[name].cached_version
-            ]
+            differences += [found for name, found in again.items() if _lasts(suspects[name], found)]
         if checked >= sample or not complete:
             break
     return Verification(checked, differences, complete)
@@ -80,6 +75,13 @@ async def _compare(
     }
     answered = all(found.reason not in TROUBLE for found in lookups.values())
     return len(cached), differing, answered
+
+
+def _lasts(first: Difference, second: Difference) -> bool:
+    """Return whether two looks saw one difference, and not two writes under way."""
+    if second.kind == "stale":
+        return second.cached_version < first.database_version
+    return second.kind == "content" or second.cached_version == first.cached_version
 
 
 def _agree(found: Lookup, row: Row | None) -> bool:

@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["histogram", "pooled", "quantile_us"]
+__all__ = ["P99_SAMPLES", "histogram", "pooled", "quantile_us"]
+
+#: A 99th percentile rests on this many latencies at least.
+P99_SAMPLES: Final = 10_000
 
 #: Buckets are 1/64 of a factor of two wide, so a value is known within 1.1 %.
 PER_OCTAVE: Final = 64

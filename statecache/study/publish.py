@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -56,8 +57,10 @@ def publish(
 ) -> None:
     """Write what was measured as parquet, and what was found; then sum up the run so far.
 
-    ``answer`` begins with the headline, a sentence that stands for itself. Raises ``StudyError``.
+    ``answer`` begins with the headline, a sentence that stands for itself. What measures it again
+    is the run's own command, where the run has one. Raises ``StudyError``.
     """
+    command = str(folder.read_run().get("command", ""))
     if measurements is not None:
         folder.write_frame(f"{notebook}.measurements", measurements)
     if histograms is not None:
@@ -67,7 +70,7 @@ def publish(
         NotebookFindings(
             notebook=notebook,
             answer=answer,
-            measured=measured,
+            measured=[replace(one, command=command) for one in measured],
             limits=limits,
             figures=figures,
             noise="" if measurements is None else noise_sentence(measurements),

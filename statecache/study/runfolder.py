@@ -18,14 +18,16 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import pyarrow as pa
 
+from statecache.errors import first_line
 from statecache.study.checkout import find_root
 from statecache.study.errors import StudyError
 
@@ -130,14 +132,22 @@ class RunFolder:
         self._replace(self.path / f"{name}.parquet", frame.to_parquet)
 
     def read_cell(self, notebook: str, cell: str) -> pd.DataFrame | None:
-        """Return a cell that was measured before, or ``None``."""
-        path = self._cell(notebook, cell)
-        return pd.read_parquet(path) if path.exists() else None
+        """Return a cell that was measured before; ``None`` where there is none that can be read.
+
+        A file that a crash of the machine left half written is measured again.
+        """
+        try:
+            return pd.read_parquet(self._cell(notebook, cell))
+        except (OSError, pa.ArrowInvalid):
+            return None
 
     def write_cell(self, notebook: str, cell: str, frame: pd.DataFrame) -> None:
         """Keep a measured cell: it survives an interruption."""
         path = self._cell(notebook, cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_written(path, error) from error
         self._replace(path, frame.to_parquet)
 
     def count_cells(self) -> int:
@@ -158,8 +168,18 @@ class RunFolder:
             write(part)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise StudyError(f"{path} cannot be written ({error.strerror}).") from error
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> StudyError:
+    # What pyarrow raises may know its reason by number only.
+    reason = os.strerror(error.errno) if error.errno else first_line(error)
+    return StudyError(
+        f"{path} cannot be written ({reason}): make room or permit it; what was measured before is "
+        "kept, and --resume goes on."
+    )
 
 
 def newest_unfinished(results: Path, study: str) -> RunFolder:

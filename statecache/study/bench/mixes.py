@@ -24,8 +24,9 @@ from statecache.study.bench.rows import (
 from statecache.study.bench.stage import Stage
 from statecache.study.harness.audit import Audit, open_audit
 from statecache.study.harness.campaign import Campaign
-from statecache.study.harness.cells import Cell, Closed, Subject, measure_cell
+from statecache.study.harness.cells import Cell, Subject, measure_cell
 from statecache.study.harness.documents import trigger_ids
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.pool_sizes import best_pool_size
 from statecache.study.harness.stand import Condition

@@ -13,8 +13,9 @@ from statecache.study.bench.mixes import ALL, WRITE_SHARE
 from statecache.study.bench.rows import AT_LEAST, Findings, Goal, paired_row
 from statecache.study.bench.stage import Stage
 from statecache.study.harness.audit import Audit, open_audit
-from statecache.study.harness.cells import Closed, Subject, measure_cell
+from statecache.study.harness.cells import Subject, measure_cell
 from statecache.study.harness.documents import trigger_ids
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.timing import Round, interleave
 from statecache.study.harness.workloads import Workload, make_plan

@@ -12,6 +12,7 @@ import redis
 from psycopg import sql
 
 from statecache.study.counting import ServerCounts, count_over
+from statecache.study.errors import StudyError
 from statecache.study.harness.ledger import DELETED, Held
 from statecache.study.harness.opening import APPLICATION
 from statecache.study.servers import Database, Servers, open_database, open_redis
@@ -36,6 +37,18 @@ class Audit:
         ).format(sql.Identifier(schema), sql.Identifier(schema))
         rows = self._database.execute(query, [DELETED]).fetchall()
         return {trigger_id: Held(number, version) for trigger_id, number, version in rows}
+
+    def mark_cache(self, key: str) -> None:
+        """Leave a key in the cache that is lost with its contents."""
+        self._cache.set(key, b"1")
+
+    def check_cache(self, key: str) -> None:
+        """Raise ``StudyError`` where the cache has lost its contents since ``mark_cache``."""
+        if self._cache.get(key) is None:
+            raise StudyError(
+                "Redis was emptied or restarted in the middle of a measurement: see to it that "
+                "nobody does that; what was measured before is kept, and --resume goes on."
+            )
 
     def counts(self, schema: str) -> ServerCounts:
         """Return the servers' own counters; see ``counting``."""

@@ -15,6 +15,7 @@ from typing import Final
 import pandas as pd
 
 from statecache.study.errors import StudyError
+from statecache.study.harness.outages import outages_named
 from statecache.study.harness.stand import Condition, Stand, open_stand
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
@@ -74,26 +75,29 @@ class Campaign:
 
         Then blocks in which others used the machine are measured again, once, at most a quarter of
         all, the most disturbed ones first; of two attempts the quieter one is kept, whatever it
-        shows. A block is kept when it is complete. Raises ``StudyError``.
+        shows. A block is kept when it is complete, whatever happens then. Raises ``StudyError``,
+        also where a server fails.
         """
         log = BlockLog(self.folder, self.notebook, self.fingerprint(conditions))
         if log.missing(blocks) or log.to_repeat(blocks):
-            async with open_stand(
-                self.servers,
-                conditions,
-                seed=self.seed,
-                pool_size=self.pool_size,
-                pins=self.pins,
-            ) as stand:
-                log.note_placement(stand.placement)
-                missing = log.missing(blocks)
-                for done, block in enumerate(missing):
-                    share = done / len(missing), 1 / len(missing)
-                    await self._block(stand, conditions, log, (block, 1), share)
-                for block in log.to_repeat(blocks):
-                    await self._block(stand, conditions, log, (block, 2), (1.0, 0.0))
+            with outages_named(self.servers):
+                await self._measure_left(conditions, log, blocks)
         self.on_progress(1.0, "measured")
         return log.measurements(blocks)
+
+    async def _measure_left(
+        self, conditions: Sequence[Condition], log: BlockLog, blocks: int
+    ) -> None:
+        async with open_stand(
+            self.servers, conditions, seed=self.seed, pool_size=self.pool_size, pins=self.pins
+        ) as stand:
+            log.note_placement(stand.placement)
+            missing = log.missing(blocks)
+            for done, block in enumerate(missing):
+                share = done / len(missing), 1 / len(missing)
+                await self._block(stand, conditions, log, (block, 1), share)
+            for block in log.to_repeat(blocks):
+                await self._block(stand, conditions, log, (block, 2), (1.0, 0.0))
 
     async def _block(
         self,
@@ -196,7 +200,11 @@ class BlockLog:
         )
 
     def _cells(self, block: int, attempt: int) -> pd.DataFrame | None:
-        return self._folder.read_cell(self._notebook, self._name(block, attempt))
+        """Return a block's cells; ``None`` where they or their histograms cannot be read."""
+        name = self._name(block, attempt)
+        if self._folder.read_cell(self._notebook, f"{name}.latency") is None:
+            return None
+        return self._folder.read_cell(self._notebook, name)
 
     def _name(self, block: int, attempt: int) -> str:
         return f"{self._key}-{block:03d}-{attempt}"

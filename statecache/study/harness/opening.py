@@ -19,13 +19,17 @@ from statecache import (
     Observer,
     StateManager,
 )
-from statecache.study.errors import StudyError
+from statecache.study.harness.outages import cache_failure
 from statecache.study.servers import Servers
 
 __all__ = ["APPLICATION", "Opening", "PoolOptions"]
 
 #: How PostgreSQL knows the connections whose CPU time is counted.
 APPLICATION = "statecache bench"
+
+#: How long a caller waits for a connection, in seconds: much longer than any queue of callers
+#: takes, and no longer than one wants to wait for the news that the server is gone.
+CONNECTION_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +150,13 @@ class Opening(AsyncExitStack):
         for manager in self._managers:
             stats = manager.get_cache_stats()
             if stats.errors:
-                raise StudyError(
-                    f"the cache failed {stats.errors} times during the benchmark "
-                    f"({stats.errors_by_reason}): the machine is too busy, try again."
-                )
+                raise cache_failure(stats.errors, stats.errors_by_reason)
 
 
 def _pool_options(size: int) -> dict[str, Any]:
     return {
         "min_size": size,
         "max_size": size,
-        "timeout": 60.0,
+        "timeout": CONNECTION_LIMIT_S,
         "kwargs": {"autocommit": True, "application_name": APPLICATION},
     }

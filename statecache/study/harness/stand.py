@@ -12,7 +12,8 @@ from typing import Any, Final
 from statecache import AsyncStateManager, StateManager
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
-from statecache.study.harness.cells import Cell, Drive, Subject, measure_cell
+from statecache.study.harness.cells import Cell, Subject, measure_cell
+from statecache.study.harness.drives import Drive
 from statecache.study.harness.events import EngineLoad, EventPlan
 from statecache.study.harness.garbage import own_objects_left_alone
 from statecache.study.harness.machine import pinned_apart
@@ -27,6 +28,9 @@ __all__ = ["Condition", "Stand", "open_stand"]
 
 #: States that are loaded at a time when a subject is opened.
 LOADED_AT_ONCE: Final = 500
+
+#: No trigger has such an id.
+MARK: Final = "\0mark"
 
 #: How long the in-process tier may take until it listens, in seconds.
 LISTENING_S: Final = 10.0
@@ -61,6 +65,8 @@ class Stand:
     audit: Audit
     #: What was done to keep client and servers apart, as a sentence.
     placement: str
+    #: A key that is lost with what the cache holds.
+    _mark: str
     _subjects: Mapping[str, Subject]
     _plans: Mapping[Workload | EngineLoad, Plan | EventPlan]
 
@@ -68,7 +74,10 @@ class Stand:
         """Measure one cell."""
         subject = self._subjects[condition.home]
         plan = self._plans[condition.workload]
-        return await measure_cell(self.audit, subject, plan, condition.drive, cold=condition.cold)
+        cell = await measure_cell(self.audit, subject, plan, condition.drive, cold=condition.cold)
+        if condition.variant.redis:
+            self.audit.check_cache(self._mark)
+        return cell
 
 
 @asynccontextmanager
@@ -112,8 +121,10 @@ async def open_stand(
                     manager, config.schema, variant.name, workload.may_be_absent
                 )
             plans = {one.workload: one.workload.plan(seed) for one in conditions}
+            mark = workspace.key_prefix("v0") + MARK
+            audit.mark_cache(mark)
             with own_objects_left_alone():
-                yield Stand(audit, placement, subjects, plans)
+                yield Stand(audit, placement, mark, subjects, plans)
             opening.check()
 
 

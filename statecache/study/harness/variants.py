@@ -11,7 +11,7 @@ from statecache import AsyncStateManager, CacheConfig, StateManager
 from statecache.study.harness.opening import Opening, PoolOptions
 from statecache.study.workspace import Workspace
 
-__all__ = ["ALL", "FACTORIAL", "GATHER", "NONE", "REDIS", "Variant", "open_variant"]
+__all__ = ["ALL", "FACTORIAL", "GATHER", "GATHER_REDIS", "NONE", "REDIS", "Variant", "open_variant"]
 
 #: Longer than any measurement: nothing expires where the TTL is not what is studied.
 LONG_TTL_S: Final = 3_600.0
@@ -67,6 +67,7 @@ class Variant:
 NONE: Final = Variant()
 GATHER: Final = Variant(gather=True)
 REDIS: Final = Variant(redis=True)
+GATHER_REDIS: Final = Variant(gather=True, redis=True)
 ALL: Final = Variant(gather=True, redis=True, memory=True)
 
 #: Every combination of mechanisms: without Redis nothing would keep the in-process tier coherent.

@@ -11,9 +11,18 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from statecache.study.harness.variants import GATHER, NONE
 from statecache.study.intervals import Interval, ratio_interval
 
-__all__ = ["JUDGED_PROFILES", "average", "middle", "ratio", "saved"]
+__all__ = [
+    "JUDGED_PROFILES",
+    "average",
+    "columns",
+    "middle",
+    "ratio",
+    "same_gathering",
+    "saved",
+]
 
 #: The deployment profiles in which claims of throughput are judged.
 JUDGED_PROFILES: Final = ("loopback", "documented")
@@ -52,6 +61,16 @@ def average(cells: pd.DataFrame, cell: str, column: str, level: float = 0.95) ->
 def middle(cells: pd.DataFrame, cell: str, column: str) -> float:
     """Return the arithmetic mean over the blocks, for what may be 0; NaN where nobody counted."""
     return float(_values(cells, cell, column).mean())
+
+
+def columns(name: str, interval: Interval) -> dict[str, float]:
+    """Return an interval as three columns: the name, and the name with ``_low`` and ``_high``."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def same_gathering(mechanisms: str) -> str:
+    """Return the variant without a cache that gathers as this one does."""
+    return GATHER.name if mechanisms.startswith(GATHER.name) else NONE.name
 
 
 def _values(cells: pd.DataFrame, cell: str, column: str) -> pd.Series:

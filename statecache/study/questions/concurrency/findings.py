@@ -12,8 +12,8 @@ import pandas as pd
 from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.capacity import Capacity, find_capacity
 from statecache.study.harness.campaign import AGAIN
-from statecache.study.harness.variants import GATHER, NONE
-from statecache.study.histograms import pooled, quantile_us
+from statecache.study.harness.variants import NONE
+from statecache.study.histograms import P99_SAMPLES, pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
@@ -25,28 +25,23 @@ from statecache.study.questions.concurrency.measure import (
     cell_name,
 )
 from statecache.study.questions.costs import Costs, reads_in_time
-from statecache.study.questions.pairs import average, middle, ratio
+from statecache.study.questions.pairs import average, columns, middle, ratio, same_gathering
 
 __all__ = [
-    "BUSY_CLIENT",
     "Findings",
     "assert_agreement",
     "capacity_gain",
     "find",
     "judged_ladder",
-    "same_gathering",
 ]
 
-#: A client above this share of a core is flagged; above the next it is what limits.
-BUSY_CLIENT: Final = 0.7
+#: A client above this share of a core is what limits.
 SATURATED_CLIENT: Final = 0.95
 #: Fewer of the offered events than this is not a rate that is sustained.
 COMPLETED: Final = 0.99
 #: A backlog grows where this share of what came in the second half was not handled in it, and
 #: more than two deviations of what chance brings.
 GROWTH: Final = 0.1
-#: A 99th percentile needs this many latencies.
-P99_FROM: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +99,6 @@ class Findings:
         """Whether, without a cache, PostgreSQL's backends are busier than the client."""
         row = self.row(NONE.name)
         return bool(row["database_share"] > row["client_share"])
-
-
-def same_gathering(mechanisms: str) -> str:
-    """Return the engine that gathers alike and has no cache."""
-    return GATHER.name if mechanisms.startswith(GATHER.name) else NONE.name
 
 
 def find(run: ConcurrencyRun) -> Findings:
@@ -203,8 +193,8 @@ def _curve_row(cells: pd.DataFrame, mechanisms: str, callers: int) -> dict[str, 
         "cpu_us": cpu_us,
         "client_share": middle(cells, cell, "client_share"),
         "database_share": cpu_us * rate.mean / 1e6,
-        **_limits("gain", gain),
-        **_limits("total", total),
+        **columns("gain", gain),
+        **columns("total", total),
     }
 
 
@@ -232,7 +222,9 @@ def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:
                 "p99_us": p99.mean,
                 "p99_low": p99.low,
                 "p99_high": p99.high,
-                "pooled_p99_us": quantile_us(pooled(own), 0.99) if count >= P99_FROM else math.nan,
+                "pooled_p99_us": quantile_us(pooled(own), 0.99)
+                if count >= P99_SAMPLES
+                else math.nan,
                 "latencies": count,
                 "failed": float(group["failed"].mean()),
                 "saturated": float(group["saturated"].mean()),
@@ -241,7 +233,3 @@ def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _limits(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}

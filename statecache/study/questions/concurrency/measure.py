@@ -11,11 +11,11 @@ import pandas as pd
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Campaign, Measurements, again
-from statecache.study.harness.cells import Closed, Open
+from statecache.study.harness.drives import Closed, Open
 from statecache.study.harness.events import EngineLoad
 from statecache.study.harness.pool_sizes import PoolSizes, best_pool_size
 from statecache.study.harness.stand import Condition
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS, Variant
+from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload
 from statecache.study.questions.pairs import average
 from statecache.study.runfolder import RunFolder
@@ -45,7 +45,6 @@ DOCUMENTED_CALLERS: Final = 100
 PURE_READS, PURE_WRITES = "none, loads only", "none, updates only"
 ONE_BY_ONE: Final = "none, loads and updates, one caller"
 
-GATHER_REDIS: Final = Variant(gather=True, redis=True)
 VARIANTS: Final = (NONE, REDIS, GATHER, GATHER_REDIS, ALL)
 
 #: Where the geometric ladder of rates is anchored, in events a second.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import pandas as pd
 
 from statecache.study.capacity import Capacity, find_capacity
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
+from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS
 from statecache.study.intervals import Interval
 from statecache.study.questions.concurrency.findings import (
-    BUSY_CLIENT,
     Findings,
     assert_agreement,
     capacity_gain,
@@ -19,11 +15,17 @@ from statecache.study.questions.concurrency.findings import (
 )
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
-    GATHER_REDIS,
     NOTEBOOK,
     cell_name,
 )
+from statecache.study.questions.evidence import Evidence
 from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio
+from statecache.study.questions.wording import (
+    bottleneck_sentence,
+    busy_sentences,
+    network_sentence,
+    with_interval,
+)
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = [
@@ -48,10 +50,11 @@ def answer(findings: Findings) -> list[str]:
     )
     return [
         (
-            f"With {DOCUMENTED_CALLERS} events under way Redis alone makes {_times(redis, 'gain')} "
-            f"the events a second (documented: 7.3x), and {_times(gathered, 'gain')} beside the "
-            f"same gathering; gathering without any cache makes {_times(gather, 'total')}, all "
-            f"mechanisms together {_times(every, 'total')}."
+            f"With {DOCUMENTED_CALLERS} events under way Redis alone makes "
+            f"{with_interval(redis, 'gain')} the events a second (documented: 7.3x), and "
+            f"{with_interval(gathered, 'gain')} beside the same gathering; gathering without any "
+            f"cache makes {with_interval(gather, 'total')}, all mechanisms together "
+            f"{with_interval(every, 'total')}."
         ),
         (
             f"Event capacity, with a 99th percentile of at most "
@@ -87,16 +90,15 @@ def measured(findings: Findings) -> list[Measured]:
     if findings.profile not in JUDGED_PROFILES:
         return []
     cells, rate = findings.cells, "throughput_ops_s"
-    at = _conditions(findings)
+    evidence, at = _evidence(findings), _conditions(findings)
     none, redis, gather, gathered = (
         cell_name(variant.name, DOCUMENTED_CALLERS)
         for variant in (NONE, REDIS, GATHER, GATHER_REDIS)
     )
     alone, alone_redis = cell_name(NONE.name, 1), cell_name(REDIS.name, 1)
-    bound = findings.bound if findings.database_is_bottleneck else None
+    bound = findings.bound if findings.database_is_bottleneck else math.nan
     found = [
-        _measured(
-            findings,
+        evidence.of(
             "evaluation_gain",
             ratio(cells, alone, alone_redis, "request_mean_us", LEVEL),
             "one caller, every load hits",
@@ -104,23 +106,20 @@ def measured(findings: Findings) -> list[Measured]:
             why=f"One call after the other, loads take {100 * findings.one_by_one_share:.0f} % of "
             "the time without a cache, and only that can be saved.",
         ),
-        _measured(
-            findings,
+        evidence.of(
             "concurrent_uncached",
             average(cells, none, rate, LEVEL),
             at.rpartition(", ")[0],
         ),
-        _measured(findings, "concurrent_cached", average(cells, redis, rate, LEVEL), at),
-        _measured(
-            findings,
+        evidence.of("concurrent_cached", average(cells, redis, rate, LEVEL), at),
+        evidence.of(
             "concurrent_gain",
             ratio(cells, redis, none, rate, LEVEL),
             f"no gathering, {at}",
             bound=bound,
             why=_bottleneck(findings),
         ),
-        _measured(
-            findings,
+        evidence.of(
             "concurrent_gain",
             ratio(cells, gathered, gather, rate, LEVEL),
             "both gather, otherwise the same",
@@ -130,13 +129,13 @@ def measured(findings: Findings) -> list[Measured]:
     return [one for one in found if not math.isnan(one.interval.mean)]
 
 
-def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
+def _capacities(findings: Findings, bound: float) -> list[Measured]:
     settings = findings.run.settings
     ladder = (
         f"ladder of {settings.rungs} rates at a ratio of {settings.step:g}, "
         f"{settings.ladder_seconds:g} s each, Poisson arrivals"
     )
-    steps = judged_ladder(findings.run.ladder.cells)
+    steps, evidence = judged_ladder(findings.run.ladder.cells), _evidence(findings)
     found = []
     for claim, variant in (("event_capacity_uncached", NONE), ("event_capacity_cached", REDIS)):
         capacity = find_capacity(
@@ -145,8 +144,7 @@ def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
             level=LEVEL,
         )
         found.append(
-            _measured(
-                findings,
+            evidence.of(
                 claim,
                 _known(capacity.interval, capacity.sign),
                 ladder,
@@ -164,13 +162,12 @@ def _capacities(findings: Findings, bound: float | None) -> list[Measured]:
             much = {"≤": "at most", "≥": "at least"}.get(sign, "about")
             why += f" A ladder missed its limit in some blocks: the gain is {much} this."
         found.append(
-            _measured(
-                findings,
+            evidence.of(
                 "event_capacity_gain",
                 _known(interval, sign),
                 f"{words}, {ladder}",
                 pairs=settings.ladder_blocks,
-                bound=bound if theirs is NONE else None,
+                bound=bound if theirs is NONE else math.nan,
                 why=why.strip(),
             )
         )
@@ -188,21 +185,8 @@ def _ends(capacity: Capacity) -> str:
     return " ".join(said)
 
 
-def _measured(
-    findings: Findings, claim: str, interval: Interval, conditions: str, **more: Any
-) -> Measured:
-    bound = more.pop("bound", None)
-    return Measured(
-        claim=claim,
-        interval=interval,
-        pairs=more.pop("pairs", findings.pairs),
-        profile=findings.profile,
-        conditions=conditions,
-        notebook=NOTEBOOK,
-        command="statecache study run full",
-        bound=None if bound is None or math.isnan(bound) else float(bound),
-        **more,
-    )
+def _evidence(findings: Findings) -> Evidence:
+    return Evidence(NOTEBOOK, findings.profile, findings.pairs)
 
 
 def _conditions(findings: Findings) -> str:
@@ -214,19 +198,7 @@ def _conditions(findings: Findings) -> str:
 
 
 def _bottleneck(findings: Findings) -> str:
-    row = findings.row(NONE.name)
-    if math.isnan(row["database_share"]):
-        return "The backends' CPU time cannot be seen here, so no bound is given."
-    busy = (
-        f"without a cache the backends use {row['database_share']:.2f} of a core and the client "
-        f"{row['client_share']:.2f}"
-    )
-    if findings.database_is_bottleneck:
-        return f"The database is the bottleneck: {busy}."
-    return (
-        f"Here the client is busier than the database: {busy}. Where the database is the "
-        f"bottleneck, hits gain at most {findings.bound:.1f}x."
-    )
+    return bottleneck_sentence(findings.row(NONE.name), findings.bound)
 
 
 def limits(findings: Findings) -> list[str]:
@@ -244,7 +216,7 @@ def limits(findings: Findings) -> list[str]:
             "bring latency to the limit in that time and shows only as a growing backlog, so a "
             f"capacity is known to about a rung, a ratio of {settings.step:g}, and rather too high."
         ),
-        findings.run.closed.placement or "Client and servers share all cores.",
+        findings.run.closed.placement,
     ]
     if ladder["pooled_p99_us"].isna().any():
         said.append(
@@ -258,26 +230,11 @@ def limits(findings: Findings) -> list[str]:
             "the limit (99th percentile), mostly for want of CPU time: latency counts from when "
             "an event was due, so the capacity is rather higher than shown."
         )
-    busy = findings.curve[findings.curve["client_share"] > BUSY_CLIENT]
-    if len(busy):
-        said.append(
-            f"In {len(busy)} of {len(findings.curve)} closed loops the client used more than "
-            f"{100 * BUSY_CLIENT:.0f} % of a core: their throughput is the client's."
-        )
+    said += busy_sentences(findings.curve["client_share"], "closed loops")
     saturated = ladder[ladder["saturated"] > 0]
     if len(saturated):
         said.append(
             f"At {len(saturated)} rungs the client itself was saturated (95 % of a core), which "
             "ends the ladder: there the capacity is the client's, not the servers'."
         )
-    said.append(
-        "No network is in these figures; another profile is another run."
-        if findings.profile == "loopback"
-        else f"The round trips of the profile {findings.profile} are set by relays: what follows "
-        "from them alone is assumed."
-    )
-    return said
-
-
-def _times(row: pd.Series, name: str) -> str:
-    return f"{row[name]:.2f}x ({row[name + '_low']:.2f}–{row[name + '_high']:.2f})"
+    return [*said, network_sentence(findings.profile)]

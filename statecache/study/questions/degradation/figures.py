@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from statecache.study.display import Picture
-from statecache.study.questions.degradation.findings import Findings, answer
+from statecache.study.questions.degradation.findings import Findings
+from statecache.study.questions.degradation.sentences import answer
 from statecache.study.questions.degradation.settings import DISABLED
 
 __all__ = ["latency_picture", "load_picture"]

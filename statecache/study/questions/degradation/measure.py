@@ -12,8 +12,8 @@ from typing import Final
 
 import pandas as pd
 
+from statecache.study.questions.degradation.frames import bins_of, histograms_of, row_of
 from statecache.study.questions.degradation.settings import DISABLED, Settings
-from statecache.study.questions.degradation.tables import bins_of, histograms_of, row_of
 from statecache.study.questions.degradation.timeline import (
     PLACE,
     Timeline,

@@ -13,22 +13,22 @@ import pandas as pd
 from statecache.study.bounds import mean_read_gain
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import AGAIN
-from statecache.study.histograms import pooled, quantile_us
+from statecache.study.histograms import P99_SAMPLES, pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
+from statecache.study.questions.evidence import Evidence
 from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
 from statecache.study.questions.latency.stalled import summary
 from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
 
-__all__ = ["P99_SAMPLES", "Findings", "Ratio", "check", "find", "measured"]
+__all__ = ["Findings", "Ratio", "check", "find", "measured"]
 
 ONE_CALLER: Final = "one caller, async"
 THREADS: Final = "one caller, threads"
 OPEN: Final = "open load, async"
 
 #: A 99th percentile needs this many samples.
-P99_SAMPLES: Final = 10_000
 
 #: What is divided by what: name → path above, path below, statistic.
 _RATIOS: Final = (
@@ -258,17 +258,11 @@ def _measured(findings: Findings, driver: str, size: int) -> list[Measured]:
     if findings.profile != "loopback":
         del whys["uncached"]
 
+    evidence = Evidence(NOTEBOOK, findings.profile, findings.blocks)
+
     def one(claim: str, interval: Interval) -> Measured:
-        return Measured(
-            claim=claim,
-            interval=interval,
-            pairs=findings.blocks,
-            profile=findings.profile,
-            conditions=where,
-            notebook=NOTEBOOK,
-            command="statecache study run standard",
-            why=whys.get(claim.rpartition("_")[2], "") if is_first else "",
-        )
+        why = whys.get(claim.rpartition("_")[2], "") if is_first else ""
+        return evidence.of(claim, interval, where, why=why)
 
     gain = findings.ratio("database read", "hit in Redis", driver, size, "p50")
     return [

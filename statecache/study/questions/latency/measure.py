@@ -10,7 +10,7 @@ import pandas as pd
 
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.campaign import Campaign, Measurements, again
-from statecache.study.harness.cells import Closed, Drive, Open
+from statecache.study.harness.drives import Closed, Drive, Open
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from statecache.study.histograms import P99_SAMPLES
 from statecache.study.intervals import MIN_PAIRS, Interval
 from statecache.study.quantities import show_value
-from statecache.study.questions.latency.findings import ONE_CALLER, P99_SAMPLES, Findings
+from statecache.study.questions.latency.findings import ONE_CALLER, Findings
 from statecache.study.questions.wording import limits_of, percent, times_of
 from statecache.study.verdicts import LEVEL
 

@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.display import Picture
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
+from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS
 from statecache.study.questions.mixed_workload.findings import Findings
-from statecache.study.questions.mixed_workload.measure import DOCUMENTED_SHARE, GATHER_REDIS
+from statecache.study.questions.mixed_workload.measure import DOCUMENTED_SHARE
 from statecache.study.questions.mixed_workload.sentences import ttl_text
 
 __all__ = ["gain_picture", "heat_picture", "saved_picture"]

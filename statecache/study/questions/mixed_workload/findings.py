@@ -10,7 +10,7 @@ import pandas as pd
 
 from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.harness.campaign import AGAIN
-from statecache.study.harness.variants import GATHER, NONE, REDIS
+from statecache.study.harness.variants import NONE, REDIS
 from statecache.study.intervals import Interval
 from statecache.study.questions.costs import Costs, reads_in_time
 from statecache.study.questions.mixed_workload.measure import (
@@ -20,9 +20,9 @@ from statecache.study.questions.mixed_workload.measure import (
     MixedRun,
     cell_name,
 )
-from statecache.study.questions.pairs import average, middle, ratio, saved
+from statecache.study.questions.pairs import average, columns, middle, ratio, same_gathering, saved
 
-__all__ = ["Findings", "Sequential", "assert_agreement", "find", "same_gathering"]
+__all__ = ["Findings", "Sequential", "assert_agreement", "find"]
 
 #: By how much counts of the same thing may differ, per operation: rounding only.
 ROUNDING: Final = 1e-9
@@ -87,11 +87,6 @@ class Findings:
         return bool(row["database_share"] > row["client_share"])
 
 
-def same_gathering(mechanisms: str) -> str:
-    """Return the manager that gathers alike and has no cache."""
-    return GATHER.name if mechanisms.startswith(GATHER.name) else NONE.name
-
-
 def find(run: MixedRun) -> Findings:
     """Sum up a campaign."""
     cells = run.measurements.cells
@@ -135,13 +130,13 @@ def _grid_row(cells: pd.DataFrame, costs: Costs, first: pd.Series, keys: int) ->
         "ttl_requests": first["ttl_s"] * rate.mean / keys,
         "ops_s": rate.mean,
         "against": against,
-        **_limits("gain", gain),
-        **_limits("total", total),
+        **columns("gain", gain),
+        **columns("total", total),
         "statements": middle(cells, cell, "statements_per_op"),
         "saved": float((1 - own["statements_per_op"]).mean()),
         "served": float(((own["hits"] + own["coalesced"]) / own["requests"]).mean()),
         "cpu_us": backend_us,
-        **_limits("cpu_saved", cpu_saved),
+        **columns("cpu_saved", cpu_saved),
         "cost_bound": cost_bound,
         "gain_bound": gain_where_reads_are_saved(cost_bound, 1.0),
         "absorbed": middle(cells, cell, "absorbed_share"),
@@ -188,7 +183,3 @@ def assert_agreement(findings: Findings) -> str:
         f"In all {len(plain)} cells without gathering PostgreSQL counted one statement for every "
         "operation that no hit and no shared fetch served, and no acknowledged write was lost."
     )
-
-
-def _limits(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Campaign, Measurements, again
-from statecache.study.harness.cells import Closed
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.pool_sizes import PoolSizes, best_pool_size
 from statecache.study.harness.stand import Condition
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS, Variant
+from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
@@ -35,8 +35,6 @@ DOCUMENTED_SHARE: Final = 0.8
 
 #: Cells from which the database's cost of a read and of a write are taken.
 PURE_READS, PURE_WRITES = "none, reads only", "none, writes only"
-
-GATHER_REDIS: Final = Variant(gather=True, redis=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

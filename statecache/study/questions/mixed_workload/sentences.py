@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
 
 import pandas as pd
 
 from statecache.study.bounds import gain_where_reads_are_saved
-from statecache.study.harness.variants import ALL, GATHER, NONE, REDIS
+from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS
 from statecache.study.intervals import Interval
+from statecache.study.questions.evidence import Evidence
 from statecache.study.questions.mixed_workload.findings import Findings
 from statecache.study.questions.mixed_workload.measure import (
     DOCUMENTED_SHARE,
-    GATHER_REDIS,
     NOTEBOOK,
     cell_name,
 )
 from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio, saved
+from statecache.study.questions.wording import (
+    bottleneck_sentence,
+    busy_sentences,
+    network_sentence,
+    with_interval,
+)
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["answer", "limits", "measured", "ttl_text"]
-
-#: A client busier than this share of a core is what limits, and is said so.
-BUSY_CLIENT: Final = 0.7
 
 
 def ttl_text(ttl_s: float) -> str:
@@ -42,9 +44,10 @@ def answer(findings: Findings) -> list[str]:
     said = [
         (
             f"At 80 % reads, {callers} callers and {100 * redis['hit_rate']:.0f} % hits Redis "
-            f"alone makes {_times(redis, 'gain')} the throughput (documented: 7x), and "
-            f"{_times(gathered, 'gain')} beside the same gathering; gathering without any cache "
-            f"makes {_times(gather, 'total')}, all mechanisms together {_times(every, 'total')}."
+            f"alone makes {with_interval(redis, 'gain')} the throughput (documented: 7x), and "
+            f"{with_interval(gathered, 'gain')} beside the same gathering; gathering without any "
+            f"cache makes {with_interval(gather, 'total')}, all mechanisms together "
+            f"{with_interval(every, 'total')}."
         ),
         (
             f"Of PostgreSQL's statements the cache saved {100 * redis['saved']:.1f} % at 80 % "
@@ -68,6 +71,7 @@ def measured(findings: Findings) -> list[Measured]:
     if findings.profile not in JUDGED_PROFILES:
         return []
     cells, longest = findings.cells, findings.run.settings.longest_ttl_s
+    evidence = _evidence(findings)
     none = cell_name(NONE.name, DOCUMENTED_SHARE)
     gather = cell_name(GATHER.name, DOCUMENTED_SHARE)
     redis = cell_name(REDIS.name, DOCUMENTED_SHARE, longest)
@@ -79,51 +83,44 @@ def measured(findings: Findings) -> list[Measured]:
     one = at.replace(f"{findings.run.settings.callers} callers", "one caller")
     rate, cpu = "throughput_ops_s", "backend_us_per_op"
     found = [
-        _measured(
-            findings,
+        evidence.of(
             "throughput_uncached",
             average(cells, none, rate, LEVEL),
             at.rpartition(", ")[0],
         ),
-        _measured(findings, "throughput_cached", average(cells, redis, rate, LEVEL), at),
-        _measured(
-            findings,
+        evidence.of("throughput_cached", average(cells, redis, rate, LEVEL), at),
+        evidence.of(
             "throughput_gain",
             ratio(cells, redis, none, rate, LEVEL),
             f"no gathering, {at}",
-            bound=row["gain_bound"] if findings.database_is_bottleneck else None,
+            bound=row["gain_bound"] if findings.database_is_bottleneck else math.nan,
             why=_bottleneck(findings),
         ),
-        _measured(
-            findings,
+        evidence.of(
             "throughput_gain",
             ratio(cells, gathered, gather, rate, LEVEL),
             "both gather, otherwise the same",
         ),
-        _measured(
-            findings,
+        evidence.of(
             "database_load",
             saved(cells, redis, none, cpu, LEVEL),
             f"no gathering, {at}",
             bound=row["cost_bound"],
             why=_cost_sentence(findings),
         ),
-        _measured(
-            findings,
+        evidence.of(
             "database_load",
             saved(cells, gathered, gather, cpu, LEVEL),
             "both gather, otherwise the same",
         ),
         *_statements(findings),
-        _measured(
-            findings,
+        evidence.of(
             "mixed_uncached",
             average(cells, alone, rate, LEVEL),
             one.rpartition(", ")[0],
         ),
-        _measured(findings, "mixed_cached", average(cells, alone_redis, rate, LEVEL), one),
-        _measured(
-            findings,
+        evidence.of("mixed_cached", average(cells, alone_redis, rate, LEVEL), one),
+        evidence.of(
             "mixed_gain",
             ratio(cells, alone_redis, alone, rate, LEVEL),
             one,
@@ -146,34 +143,20 @@ def _statements(findings: Findings) -> list[Measured]:
         row = findings.row(REDIS.name, share, findings.run.settings.longest_ttl_s)
         value = float(row["saved"])
         found.append(
-            _measured(
-                findings,
+            _evidence(findings).of(
                 "database_queries",
                 Interval(value, value, value),
                 f"{100 * share:g} % reads, {100 * row['hit_rate']:.1f} % hits",
                 # What is served by a read that is shared is no hit, and saves a statement, too.
-                bound=max(value, float(row["served"])),
+                bound=float(row["served"]),
                 counted=True,
             )
         )
     return found
 
 
-def _measured(
-    findings: Findings, claim: str, interval: Interval, conditions: str, **more: Any
-) -> Measured:
-    bound = more.pop("bound", None)
-    return Measured(
-        claim=claim,
-        interval=interval,
-        pairs=findings.pairs,
-        profile=findings.profile,
-        conditions=conditions,
-        notebook=NOTEBOOK,
-        command="statecache study run full",
-        bound=None if bound is None or math.isnan(bound) else float(bound),
-        **more,
-    )
+def _evidence(findings: Findings) -> Evidence:
+    return Evidence(NOTEBOOK, findings.profile, findings.pairs)
 
 
 def _conditions(findings: Findings) -> str:
@@ -188,20 +171,8 @@ def _conditions(findings: Findings) -> str:
 
 def _bottleneck(findings: Findings) -> str:
     row = findings.row(NONE.name, DOCUMENTED_SHARE)
-    if math.isnan(row["database_share"]):
-        return "The backends' CPU time cannot be seen here, so no bound is given."
-    busy = (
-        f"without a cache the backends use {row['database_share']:.2f} of a core and the client "
-        f"{row['client_share']:.2f}"
-    )
     share = findings.costs.reads_share(DOCUMENTED_SHARE)
-    full = gain_where_reads_are_saved(share, 1.0)
-    if findings.database_is_bottleneck:
-        return f"The database is the bottleneck: {busy}; without a miss it would gain {full:.1f}x."
-    return (
-        f"Here the client is busier than the database: {busy}. Where the database is the "
-        f"bottleneck, hits gain at most {full:.1f}x."
-    )
+    return bottleneck_sentence(row, gain_where_reads_are_saved(share, 1.0))
 
 
 def _cost_sentence(findings: Findings) -> str:
@@ -227,18 +198,15 @@ def limits(findings: Findings) -> list[str]:
             else ""
         )
         + "the hit rate shown is the one measured, the beginning of the cell included.",
-        "PostgreSQL and Redis share one core, the client has the other; a client in Python costs "
-        "more CPU time than a primary-key read, so on loopback it is often what limits."
-        if "one core" in findings.run.measurements.placement
-        else findings.run.measurements.placement or "Client and servers share all cores.",
+        findings.run.measurements.placement,
         (
             "Everything is in PostgreSQL's buffers; a database that reads from disk has dearer "
             "reads and more to save."
         ),
         (
             "Gathering absorbs writes to the same key that wait at the same time: up to "
-            f"{100 * findings.grid['absorbed'].max():.0f} % of the writes of a mix; with uniform "
-            "keys there are next to none."
+            f"{100 * findings.grid['absorbed'].max():.0f} % of the writes of a mix, with the "
+            "popularity of keys that it has."
         ),
     ]
     late = int(cells["puts_late"].sum())
@@ -247,24 +215,8 @@ def limits(findings: Findings) -> list[str]:
             f"{late:,} puts came later than half their TTL and were refused, which counts as a "
             "miss of the next read: TTLs this short are for measuring only."
         )
-    busy = findings.grid[findings.grid["client_share"] > BUSY_CLIENT]
-    if len(busy):
-        said.append(
-            f"In {len(busy)} of {len(findings.grid)} conditions the client used more than "
-            f"{100 * BUSY_CLIENT:.0f} % of a core: their throughput is the client's."
-        )
-    if findings.profile != "loopback":
-        said.append(
-            f"The round trips of the profile {findings.profile} are set by relays: what follows "
-            "from them alone is assumed."
-        )
-    else:
-        said.append("No network is in these figures; another profile is another run.")
-    return said
-
-
-def _times(row: pd.Series, name: str) -> str:
-    return f"{row[name]:.2f}x ({row[name + '_low']:.2f}–{row[name + '_high']:.2f})"
+    said += busy_sentences(findings.grid["client_share"], "conditions")
+    return [*said, network_sentence(findings.profile)]
 
 
 def _percent(row: pd.Series, name: str) -> str:

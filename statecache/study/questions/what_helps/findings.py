@@ -13,7 +13,15 @@ import pandas as pd
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import AGAIN
-from statecache.study.harness.variants import ALL, FACTORIAL, GATHER, NONE, REDIS, Variant
+from statecache.study.harness.variants import (
+    ALL,
+    FACTORIAL,
+    GATHER,
+    GATHER_REDIS,
+    NONE,
+    REDIS,
+    Variant,
+)
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.questions.what_helps.measure import MECHANISMS, Helps, cell_name
 from statecache.study.questions.wording import percent
@@ -21,7 +29,6 @@ from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["EFFECTS", "Effect", "Findings", "Other", "check", "find", "measured"]
 
-GATHER_REDIS: Final = Variant(gather=True, redis=True)
 REDIS_MEMORY: Final = Variant(redis=True, memory=True)
 
 #: What is divided by what. Whatever is said of the cache has the same gathering on both sides.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.campaign import Campaign, Measurements, again
-from statecache.study.harness.cells import Closed
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.pool_sizes import best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import FACTORIAL, NONE, REDIS, Variant

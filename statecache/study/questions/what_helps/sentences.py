@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from statecache.study.harness.variants import ALL, GATHER, REDIS
 from statecache.study.intervals import MIN_PAIRS
 from statecache.study.questions.what_helps.findings import Findings, Other
-from statecache.study.questions.wording import limits_of, percent, times_of
+from statecache.study.questions.wording import BUSY_CLIENT, limits_of, percent, times_of
 from statecache.study.verdicts import LEVEL
 
 __all__ = ["answer", "limits", "table_caption"]
-
-#: A client that uses more of a core than this limits the throughput itself.
-SATURATED: Final = 0.7
 
 
 def answer(findings: Findings) -> list[str]:
@@ -138,13 +133,13 @@ def _others_sentence(findings: Findings) -> str:
 
 def _client_sentence(findings: Findings) -> str:
     shares = findings.cells.groupby("cell")["client_share"].median()
-    busy = int((shares > SATURATED).sum())
+    busy = int((shares > BUSY_CLIENT).sum())
     said = "Client, PostgreSQL and Redis share one machine, and the client is one process: "
     ""
     if not busy:
         return f"{said}it used at most {percent(shares.max())} of a core."
     return (
-        f"{said}in {busy} of {len(shares)} conditions it used more than {percent(SATURATED)} of "
+        f"{said}in {busy} of {len(shares)} conditions it used more than {percent(BUSY_CLIENT)} of "
         "a core, and there the throughput is the client's as much as the servers'."
     )
 

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from statecache.study.display import BLACK, BLUE, GREEN, PURPLE, VERMILLION, Picture
-from statecache.study.questions.where_it_pays.findings import READ_SHARES, Findings, answer
+from statecache.study.questions.where_it_pays.findings import READ_SHARES, Findings
+from statecache.study.questions.where_it_pays.sentences import answer
 
 __all__ = ["frontier_picture", "ratio_picture"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Campaign, again
-from statecache.study.harness.cells import Closed
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload

@@ -13,7 +13,7 @@ from statecache.study.counting import ServerCounts
 from statecache.study.errors import StudyError
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.campaign import Campaign, Measurements, again
-from statecache.study.harness.cells import Closed, Open
+from statecache.study.harness.drives import Closed, Open
 from statecache.study.harness.machine import pinned_apart, server_processes
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import FACTORIAL, NONE, REDIS

@@ -9,7 +9,7 @@ import pytest
 
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.campaign import Campaign, Measurements
-from statecache.study.harness.cells import Closed
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.pool_sizes import PoolSizes, best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE, REDIS, Variant

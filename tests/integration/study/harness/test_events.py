@@ -12,7 +12,8 @@ from support.scratch import Scratch
 from statecache import AsyncStateManager
 from statecache.study.errors import StudyError
 from statecache.study.harness.audit import Audit, open_audit
-from statecache.study.harness.cells import Cell, Closed, Drive, Open, Subject, measure_cell
+from statecache.study.harness.cells import Cell, Subject, measure_cell
+from statecache.study.harness.drives import Closed, Drive, Open
 from statecache.study.harness.events import EngineLoad
 from statecache.study.harness.tables import load_table
 from statecache.study.servers import Servers

@@ -9,7 +9,7 @@ import pytest
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import DISTURBED, BlockLog, Campaign
-from statecache.study.harness.cells import Closed
+from statecache.study.harness.drives import Closed
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE
 from statecache.study.harness.workloads import Workload

@@ -16,19 +16,12 @@ from statecache.study.display import apply_style
 from statecache.study.errors import StudyError
 from statecache.study.histograms import histogram
 from statecache.study.questions.degradation import figures
-from statecache.study.questions.degradation.findings import (
-    FORMATS,
-    answer,
-    check,
-    find,
-    limits,
-    measured,
-    table,
-    table_caption,
-)
+from statecache.study.questions.degradation.findings import check, find
+from statecache.study.questions.degradation.frames import PHASES
 from statecache.study.questions.degradation.measure import Recorded
+from statecache.study.questions.degradation.sentences import answer, limits, measured
 from statecache.study.questions.degradation.settings import DISABLED, Settings
-from statecache.study.questions.degradation.tables import PHASES
+from statecache.study.questions.degradation.tables import FORMATS, table, table_caption
 from statecache.study.verdicts import judge_all
 
 TROUBLES = ["none", "dead", "emptied", DISABLED]

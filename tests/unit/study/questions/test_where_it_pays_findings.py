@@ -17,17 +17,11 @@ from statecache.study.errors import StudyError
 from statecache.study.profiles import calibration_table
 from statecache.study.profiles.calibration import Calibration
 from statecache.study.questions.where_it_pays import figures
-from statecache.study.questions.where_it_pays.findings import (
-    answer,
-    check,
-    cost_table,
-    find,
-    limits,
-    measured,
-    memory_table,
-)
+from statecache.study.questions.where_it_pays.findings import check, find
 from statecache.study.questions.where_it_pays.measure import Measured, Settings
 from statecache.study.questions.where_it_pays.model import Costs
+from statecache.study.questions.where_it_pays.sentences import answer, limits, measured
+from statecache.study.questions.where_it_pays.tables import cost_table, memory_table
 from statecache.study.verdicts import judge_all
 
 COSTS = Costs(read=0.2, write=1.0, hit=0.15, miss=0.5, write_through=1.15)

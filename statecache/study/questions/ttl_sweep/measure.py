@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from statecache.study.flights import flight_stream
-from statecache.study.live_pass import Variant, run_pass
 from statecache.study.progress import report_progress
+from statecache.study.questions.ttl_sweep.cells import Cells, cells_of
+from statecache.study.questions.ttl_sweep.live_pass import Variant, run_pass
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
-from statecache.study.sweep_cells import Cells, cells_of
 
 __all__ = ["UNCACHED", "Sweep", "SweepSettings", "measure"]
 

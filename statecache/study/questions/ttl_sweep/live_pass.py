@@ -29,7 +29,7 @@ from statecache import (
 from statecache.study.counting import ServerCounts, count
 from statecache.study.engine import INITIAL_STATE, TriggerEngine
 from statecache.study.errors import StudyError
-from statecache.study.live_replay import LiveLog, Subject, replay_live
+from statecache.study.questions.ttl_sweep.live_replay import LiveLog, Subject, replay_live
 from statecache.study.servers import Servers
 from statecache.study.workspace import Workspace, open_workspace
 

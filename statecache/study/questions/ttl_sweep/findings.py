@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from statecache.study.bounds import saved as most_saved
 from statecache.study.flights import to_trace
 from statecache.study.intervals import Interval, mean_interval, share_interval
 from statecache.study.models import aggregate_read_modify_write
+from statecache.study.questions.ttl_sweep.cells import EXECUTED_LIMIT, PLANNED_LIMIT, QUIET_SHARE
+from statecache.study.questions.ttl_sweep.measure import UNCACHED, Sweep, SweepSettings
 from statecache.study.replay import hit_curve
-from statecache.study.sweep_cells import EXECUTED_LIMIT, PLANNED_LIMIT, QUIET_SHARE
-from statecache.study.ttl_sweep import UNCACHED, Sweep, SweepSettings
-from statecache.study.verdicts import LEVEL, Measured
+from statecache.study.verdicts import LEVEL
 
 __all__ = [
-    "CELL_FORMATS",
+    "DOCUMENTED_TTL_MIN",
+    "HIGH_TRAFFIC_TTL_MIN",
     "Decision",
     "Findings",
-    "answer",
     "assert_agreement",
-    "cell_caption",
-    "cell_table",
     "find",
-    "limits",
-    "measured",
     "ttl_name",
 ]
 
-NOTEBOOK: Final = "ttl_sweep"
 
 #: The TTL that the documented design runs with, in minutes, and the one for high traffic.
 DOCUMENTED_TTL_MIN: Final = 5.0
@@ -168,149 +162,6 @@ def assert_agreement(sweep: Sweep) -> str:
         + f" in the {int(quiet.sum())} of {len(cells)} cells with quick commits "
         f"(99th percentile at most {QUIET_SHARE:.0%} of the TTL)".replace("%", " %")
         + f"; in the others within {_points(planned[~quiet].max())}."
-    )
-
-
-def answer(findings: Findings) -> list[str]:
-    """Return the sentences that the run's index opens with."""
-    return [findings.decision.sentence, _band_sentence(findings), assert_agreement(findings.sweep)]
-
-
-def measured(findings: Findings) -> list[Measured]:
-    """Return what was measured for the claims that are judged here."""
-    settings = findings.sweep.settings
-    passes = f"{len(settings.starts)} passes of {settings.days:g} days of flights"
-    share = f"{100 * findings.read_share:.1f} %"
-
-    def one(claim: str, interval: Interval, ttl_min: float, **more: Any) -> Measured:
-        return Measured(
-            claim=claim,
-            interval=interval,
-            pairs=len(settings.starts),
-            counted=True,
-            profile="loopback",
-            conditions=f"TTL {ttl_name(ttl_min)}, {passes}",
-            notebook=NOTEBOOK,
-            command="statecache study run ttl",
-            **more,
-        )
-
-    return [
-        one("hit_rate", findings.documented, DOCUMENTED_TTL_MIN, why=_band_sentence(findings)),
-        one("hit_rate_high_traffic", findings.high_traffic, HIGH_TRAFFIC_TTL_MIN),
-        one(
-            "database_queries",
-            findings.most_saved,
-            findings.best_ttl_min,
-            bound=most_saved(findings.read_share, 1.0),
-            why=f"{share} of this stream's statements are reads, so no cache can save more; TTL "
-            f"{ttl_name(findings.best_ttl_min)} saved the most.",
-        ),
-    ]
-
-
-def limits(findings: Findings) -> list[str]:
-    """Return the sentences on where the findings do not hold."""
-    settings = findings.sweep.settings
-    said = [
-        (
-            f"Event time ran {settings.time_scale:,.0f} times faster than the clock, and the TTLs "
-            "with it: hit rates carry over, latencies belong to this load on this machine."
-        ),
-        "Servers and client share one machine over loopback; no network is in these latencies.",
-        (
-            "In virtual time a fetch takes no time; live it took "
-            f"{findings.by_ttl['miss_p50_us'].median() / 1e3:.1f} ms at the median, "
-            f"{findings.by_ttl['miss_p50_us'].median() / 1e6 * settings.time_scale:.0f} s of event "
-            "time, in which further reads of the route share it. They are misses live and hits in "
-            "the replay of the planned times, and are counted as hits where the two are compared."
-        ),
-        "Flights follow a timetable and rest at night: another stream needs its own sweep.",
-    ]
-    noisy = findings.cached_cells[~findings.cached_cells["quiet"].astype(bool)]
-    if len(noisy):
-        names = ", ".join(ttl_name(ttl) for ttl in sorted(set(noisy["ttl_min"])))
-        said.append(
-            f"Commits were slow beside the TTL in {len(noisy)} of {len(findings.cached_cells)} "
-            f"cells ({names}): there only the replay of the executed times is a check."
-        )
-    if findings.counted_by != "PostgreSQL":
-        said.append(
-            "This PostgreSQL keeps no count of statements (pg_stat_statements): their numbers are "
-            "the managers' own and have not been checked."
-        )
-    if findings.sweep.repeated:
-        again = ", ".join(findings.sweep.repeated)
-        said.append(
-            f"The machine was too noisy in the passes from {again}: they were measured a second "
-            "time, and of two attempts that agree with their replay the one with the quicker "
-            "commits is shown."
-        )
-    return said
-
-
-def cell_table(findings: Findings) -> pd.DataFrame:
-    """Return the cells for readers: a row a pass and TTL, units in the column names."""
-    cells = findings.cached_cells
-    return pd.DataFrame(
-        {
-            "pass from": cells["start"],
-            "TTL": cells["ttl_min"].map(ttl_name),
-            "live (%)": 100 * cells["hit_rate"],
-            "executed (%)": 100 * cells["hit_rate_executed"],
-            "live, shared too (%)": 100 * cells["served_rate"],
-            "planned (%)": 100 * cells["hit_rate_planned"],
-            "statements": cells["statements"],
-            "cache commands": cells["redis_commands"],
-            "commit p99 (ms)": cells["commit_p99_us"] / 1e3,
-            "quick": cells["quiet"].map({True: "yes", False: "no"}),
-        }
-    ).reset_index(drop=True)
-
-
-#: How the columns of ``cell_table`` are shown.
-CELL_FORMATS: Final = {
-    "live (%)": ".2f",
-    "executed (%)": ".2f",
-    "live, shared too (%)": ".2f",
-    "planned (%)": ".2f",
-    "statements": ",.0f",
-    "cache commands": ",.0f",
-    "commit p99 (ms)": ".1f",
-}
-
-
-def cell_caption(findings: Findings) -> str:
-    """Return what stands above the table of cells."""
-    cells = findings.sweep.cells
-    return (
-        "Every pass and TTL: live hit rate beside the exact replay of the executed times, the same "
-        "with loads that shared a fetch beside the replay of the planned times, and the servers' "
-        "own counts; quick where the 99th percentile of commits is at most "
-        f"{100 * QUIET_SHARE:g} % of the TTL. Requests started up to "
-        f"{cells['late_p99_us'].max() / 1e3:.1f} ms late (largest 99th percentile), and the client "
-        f"used up to {100 * cells['cpu_share'].max():.0f} % of a core."
-    )
-
-
-def _band_sentence(findings: Findings) -> str:
-    low, high = _ttl_where(findings.curve, 0.70), _ttl_where(findings.curve, 0.90)
-    at_documented = f"{100 * findings.documented.mean:.0f} %"
-    if low is None:
-        return f"No TTL up to 48 h reaches 70 % on this stream; 300 s reaches {at_documented}."
-    until = "more" if high is None else ttl_name(round(high))
-    return (
-        f"On this stream 70–90 % takes a TTL of {ttl_name(round(low))} to {until}; the documented "
-        f"300 s gives {at_documented} (exact replay)."
-    )
-
-
-def _ttl_where(curve: pd.DataFrame, level: float) -> float | None:
-    """Return the TTL in minutes at which the exact curve reaches the level."""
-    if curve["exact"].max() < level:
-        return None
-    return float(
-        np.exp(np.interp(level, curve["exact"].to_numpy(), np.log(curve["ttl_min"].to_numpy())))
     )
 
 

@@ -13,14 +13,14 @@ import pytest
 
 from statecache.study.display import apply_style, figure_svg
 from statecache.study.intervals import Interval
-from statecache.study.ttl_figures import (
+from statecache.study.questions.ttl_sweep.figures import (
     Picture,
     hit_rate_picture,
     latency_picture,
     statements_picture,
 )
-from statecache.study.ttl_findings import Decision, Findings
-from statecache.study.ttl_sweep import UNCACHED, Sweep, SweepSettings
+from statecache.study.questions.ttl_sweep.findings import Decision, Findings
+from statecache.study.questions.ttl_sweep.measure import UNCACHED, Sweep, SweepSettings
 
 NONE = float("nan")
 

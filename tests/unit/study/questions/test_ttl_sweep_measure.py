@@ -9,13 +9,13 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 
-from statecache.study import ttl_sweep
-from statecache.study.live_pass import Variant
 from statecache.study.progress import PROGRESS_FILE, read_progress
+from statecache.study.questions.ttl_sweep import measure as ttl_sweep
+from statecache.study.questions.ttl_sweep.cells import Cells
+from statecache.study.questions.ttl_sweep.live_pass import Variant
+from statecache.study.questions.ttl_sweep.measure import UNCACHED, Sweep, SweepSettings, measure
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
-from statecache.study.sweep_cells import Cells
-from statecache.study.ttl_sweep import UNCACHED, Sweep, SweepSettings, measure
 
 STARTS = ("2013-02-04", "2013-06-10", "2013-10-07")
 

@@ -11,28 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from statecache.study import ttl_sweep
 from statecache.study.checkout import find_root
 from statecache.study.claims import load_claims
 from statecache.study.display import show_table
 from statecache.study.flights import flight_stream, to_trace
 from statecache.study.intervals import mean_interval, share_interval
 from statecache.study.models import aggregate_read_modify_write
+from statecache.study.questions.ttl_sweep import measure as ttl_sweep
+from statecache.study.questions.ttl_sweep.findings import Findings, assert_agreement, find, ttl_name
+from statecache.study.questions.ttl_sweep.measure import UNCACHED, Sweep, SweepSettings
+from statecache.study.questions.ttl_sweep.sentences import answer, limits, measured
+from statecache.study.questions.ttl_sweep.tables import CELL_FORMATS, cell_caption, cell_table
 from statecache.study.replay import hit_curve
 from statecache.study.traces import READ, Trace
-from statecache.study.ttl_findings import (
-    CELL_FORMATS,
-    Findings,
-    answer,
-    assert_agreement,
-    cell_caption,
-    cell_table,
-    find,
-    limits,
-    measured,
-    ttl_name,
-)
-from statecache.study.ttl_sweep import UNCACHED, Sweep, SweepSettings
 from statecache.study.verdicts import judge_all
 
 NONE = float("nan")

@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecache.stats import CacheStats
-from statecache.study.live_pass import PassRecord
-from statecache.study.live_replay import LiveLog
-from statecache.study.replay import hit_curve
-from statecache.study.sweep_cells import (
+from statecache.study.questions.ttl_sweep.cells import (
     EXECUTED_LIMIT,
     PLANNED_LIMIT,
     QUIET_SHARE,
@@ -21,6 +18,9 @@ from statecache.study.sweep_cells import (
     cells_of,
     executed_trace,
 )
+from statecache.study.questions.ttl_sweep.live_pass import PassRecord
+from statecache.study.questions.ttl_sweep.live_replay import LiveLog
+from statecache.study.replay import hit_curve
 
 NONE = float("nan")
 

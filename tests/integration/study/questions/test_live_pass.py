@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from statecache.study.errors import StudyError
-from statecache.study.live_pass import PassRecord, Variant, run_pass
+from statecache.study.questions.ttl_sweep.cells import executed_trace
+from statecache.study.questions.ttl_sweep.live_pass import PassRecord, Variant, run_pass
 from statecache.study.replay import hit_curve
 from statecache.study.servers import Servers
-from statecache.study.sweep_cells import executed_trace
 
 VARIANTS = [Variant("uncached"), Variant("cached", 60_000)]
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from statecache.study.display import Picture
-from statecache.study.sweep_cells import EXECUTED_LIMIT
-from statecache.study.ttl_findings import Findings, ttl_name
+from statecache.study.questions.ttl_sweep.cells import EXECUTED_LIMIT
+from statecache.study.questions.ttl_sweep.findings import Findings, ttl_name
 
 __all__ = ["hit_rate_picture", "latency_picture", "statements_picture"]
 

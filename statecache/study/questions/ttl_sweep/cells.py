@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from statecache.study.flights import to_trace
 from statecache.study.histograms import histogram
-from statecache.study.live_pass import PassRecord
+from statecache.study.questions.ttl_sweep.live_pass import PassRecord
 from statecache.study.replay import hit_curve
 from statecache.study.traces import Trace
 

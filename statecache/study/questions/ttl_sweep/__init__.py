@@ -1,0 +1,1 @@
+"""Which TTL? Hit rate and statements saved, on recorded flights."""
