@@ -51,6 +51,8 @@ def run() -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except StateCacheError as error:
         err.print(f"statecache: {error}", markup=False)
+        for note in getattr(error, "__notes__", ()):
+            err.print(note, markup=False)
         return 2 if _is_usage(error) else 1
     return 0
 
@@ -259,13 +261,16 @@ def _print_outcome(outcome: Outcome) -> int:
 
     for line in summary_lines(outcome.folder):
         out.print(line, markup=False)
-    try:
-        page = outcome.page.resolve().relative_to(Path.cwd().resolve())
-    except ValueError:
-        page = outcome.page
     if outcome.failure is not None:
         err.print(f"statecache: {outcome.failure}", markup=False)
-    out.print(f"Report: {page}", markup=False)
+    if outcome.advice is not None:
+        err.print(outcome.advice, markup=False)
+    if outcome.page is not None:
+        try:
+            page = outcome.page.resolve().relative_to(Path.cwd().resolve())
+        except ValueError:
+            page = outcome.page
+        out.print(f"Report: {page}", markup=False)
     return 0 if outcome.failure is None else 1
 
 

@@ -15,9 +15,10 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from statecache.errors import first_line
 from statecache.study.errors import StudyError
 from statecache.study.intervals import Interval, LogRatio, holm
-from statecache.study.runfolder import RunFolder
+from statecache.study.runfolder import UNREADABLE, RunFolder
 
 __all__ = ["Comparison", "ComparisonError", "Line", "Word", "compare_runs", "direction"]
 
@@ -180,8 +181,10 @@ def _measurements(folder: RunFolder) -> dict[str, pd.DataFrame]:
     for path in sorted(folder.path.glob("*.measurements.parquet")):
         try:
             found[path.name.removesuffix(".measurements.parquet")] = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise ComparisonError(f"{path} cannot be read as a table ({error}).") from error
+        except UNREADABLE as error:
+            raise ComparisonError(
+                f"{path} cannot be read as a table ({first_line(error)})."
+            ) from error
     return found
 
 
