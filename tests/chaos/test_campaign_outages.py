@@ -114,6 +114,7 @@ HANGS = {
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Wait for a silent server as long as a test may, from the call on."""
+    monkeypatch.setattr(servers, "REDIS_TIMEOUT_S", 2.0)  # of the connection that is open by then
 
     def shorten() -> None:
         monkeypatch.setattr(connections, "ANSWER_LIMIT_S", 0.5)
