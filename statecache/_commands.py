@@ -166,9 +166,11 @@ def run_command(
     overrides = dict(parse_override(text) for text in parameter or [])
     if trace is not None:
         try:
-            read_trace(trace)
+            operations = len(read_trace(trace))
         except TraceError as error:
             raise UsageError(str(error)) from error
+        if not operations:
+            raise UsageError(f"{trace} holds no operation: give a stream that was recorded.")
         overrides["trace"] = str(trace.resolve())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
