@@ -34,6 +34,7 @@ from statecache.study.errors import StudyError
 
 __all__ = [
     "FORMAT",
+    "UNFINISHED",
     "UNREADABLE",
     "NoSuchRun",
     "RunFolder",
@@ -44,6 +45,9 @@ __all__ = [
 
 #: What a run that can be resumed may say of itself; "running" where it was killed.
 UNFINISHED: Final = ("running", "interrupted", "failed")
+
+#: What run.json holds by name.
+MAPPINGS: Final = ("machine", "overrides", "packages", "parameters", "servers")
 
 #: What reading a damaged parquet file raises, depending on which of its bytes are wrong.
 UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
@@ -97,7 +101,12 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one process. Raises ``StudyError`` where another one holds it."""
-        with (self.path / ".lock").open("w") as file:
+        path = self.path / ".lock"
+        try:
+            opened = path.open("w")
+        except OSError as error:
+            raise _not_written(path, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -123,6 +132,8 @@ class RunFolder:
             ) from error
         if not isinstance(run, dict) or run.get("format") != FORMAT:
             raise StudyError(f"{self.path / 'run.json'} is not of format {FORMAT}.")
+        if wrong := [name for name in MAPPINGS if not isinstance(run.get(name, {}), dict)]:
+            raise StudyError(f"{self.path / 'run.json'} holds {wrong[0]} that are no mapping.")
         return run
 
     def update_run(self, **changes: Any) -> None:

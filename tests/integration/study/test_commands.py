@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import pandas as pd
 import psutil
 import psycopg
 import pytest
@@ -111,6 +112,51 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     done = typed(*words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    """Files that are no trace, each in its own way."""
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "garbage.parquet").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "folder").mkdir()
+    good = {"time_s": [0.0, 1.0], "key": ["a", "b"], "op": ["read", "write"]}
+    frames = {
+        "other": {"a": [1]},
+        "nothing": {name: values[:0] for name, values in good.items()},
+        "flying": good | {"op": ["fly", "fly"]},
+        "good": good,
+    }
+    for name, columns in frames.items():
+        pd.DataFrame(columns).to_parquet(tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["missing", "empty", "garbage", "other", "nothing", "flying", "folder"]
+)
+def test_what_is_no_trace_is_refused_before_anything_starts(
+    name: str, typed: Callable[..., Done], traces: Path
+) -> None:
+    path = traces / (name if name == "folder" else f"{name}.parquet")
+    results = traces / "results"
+    done = typed("study", "run", "quick", "--trace", str(path), "--results", str(results))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("statecache: ")
+    assert not results.exists()
+
+
+def test_an_experiment_that_takes_no_trace_says_so(
+    typed: Callable[..., Done], traces: Path
+) -> None:
+    words = ("study", "run", "ttl", "--trace", str(traces / "good.parquet"))
+    done = typed(*words, "--results", str(traces / "results"))
+    assert done.returncode == 2
+    assert "no notebook has a parameter 'trace'" in done.stderr
+    done = typed(*words, "--resume")
+    assert done.returncode == 2
+    assert "leave out -p and --trace" in done.stderr
 
 
 def test_a_mistake_in_a_process_of_its_own() -> None:
