@@ -147,7 +147,7 @@ def measure(
 
 
 def fail_in_second_block(
-    own: OwnServers, path: Path, begin: Callable[[OwnServers], None], *, between: bool
+    own: OwnServers, path: Path, trouble: Trouble, *, between: bool, on_begin: Callable[[], None]
 ) -> str:
     """Return what is said where the trouble begins in the second block, between cells or in one."""
     reached, begun = threading.Event(), threading.Event()
@@ -163,12 +163,15 @@ def fail_in_second_block(
         assert reached.wait(30)
         if not between:
             time.sleep(0.03)
+        on_begin()
         try:  # here, since a server ends with the thread that started it
-            begin(own)
+            trouble.begin(own)
+            begun.set()
+            with pytest.raises(StudyError) as caught:
+                measuring.result(60)
         finally:
             begun.set()
-        with pytest.raises(StudyError) as caught:
-            measuring.result(60)
+            trouble.end(own)
     return str(caught.value)
 
 
@@ -199,14 +202,9 @@ def test_a_campaign_ends_clearly_and_goes_on_later(
 ) -> None:
     trouble = (TROUBLES | HANGS)[name]
 
-    def begin(own: OwnServers) -> None:
-        impatient()
-        trouble.begin(own)
-
-    try:
-        text = fail_in_second_block(counting, tmp_path, begin, between=name in HANGS)
-    finally:
-        monkeypatch.undo()
-        trouble.end(counting)
+    text = fail_in_second_block(
+        counting, tmp_path, trouble, between=name in HANGS, on_begin=impatient
+    )
+    monkeypatch.undo()
     assert_clear(text, trouble.said, counting)
     assert_kept_and_completed(counting, tmp_path)

@@ -286,14 +286,23 @@ def test_verify_without_a_cache_says_so(verify: Callable[..., Done]) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A checkout with one notebook that does what its parameters say, and keeps one cell."""
+    """A checkout with one notebook that does what its parameters say, and keeps one cell.
+
+    The one it works on then, in a campaign, is as long as it is told.
+    """
     notebook = nbformat.v4.new_notebook()
     parameters = nbformat.v4.new_code_cell(
-        'sleep_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
+        'work_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
     )
     parameters.metadata["tags"] = ["parameters"]
     work = nbformat.v4.new_code_cell(
-        "import time\nfrom pathlib import Path\nimport pandas as pd\n"
+        "from pathlib import Path\nimport pandas as pd\n"
+        "from statecache.study.harness.aside import run_aside\n"
+        "from statecache.study.harness.campaign import Campaign\n"
+        "from statecache.study.harness.drives import Closed\n"
+        "from statecache.study.harness.stand import Condition\n"
+        "from statecache.study.harness.variants import REDIS\n"
+        "from statecache.study.harness.workloads import Workload\n"
         "from statecache.study.runfolder import RunFolder\n"
         "from statecache.study.servers import running_servers\n"
         "from statecache.study.workspace import open_workspace\n"
@@ -302,7 +311,12 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
         "    folder = RunFolder(Path(run_dir))\n"
         "    if folder.read_cell('small', 'first') is None:\n"
         "        folder.write_cell('small', 'first', pd.DataFrame({'measured': [1]}))\n"
-        "        time.sleep(sleep_s)\n"
+        "        condition = Condition(cell='c', variant=REDIS, workload=Workload(keys=9),\n"
+        "                              drive=Closed(2, work_s))\n"
+        "        campaign = Campaign(servers=servers, folder=folder, notebook='campaign', seed=1,\n"
+        "                            pool_size=2)\n"
+        "        if work_s:\n"
+        "            run_aside(lambda: campaign.measure([condition], 1))\n"
         "assert not fail, 'the hit rate is 12 points off'"
     )
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -343,7 +357,7 @@ def test_a_failing_notebook_is_exit_code_1_with_its_reason_and_its_page(
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_process(checkout: Path, sent: signal.Signals) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        [*COMMAND, "study", "run", "small", "-p", "work_s=100"],
         cwd=checkout,
         env=environment(None),
         stdout=subprocess.PIPE,
@@ -371,7 +385,7 @@ def test_an_interrupted_study_is_resumed_and_measures_nothing_twice(
     checkout: Path, servers: Servers
 ) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        [*COMMAND, "study", "run", "small", "-p", "work_s=100"],
         cwd=checkout,
         env=environment(servers),
         stdout=subprocess.DEVNULL,
