@@ -27,9 +27,6 @@ class AsyncStore:
     Ids and states are checked already. ``tells_a_cache`` is for gathered writes (``halves``).
     """
 
-    #: Answers loads of which nobody has to hear, once there is such a short way.
-    short_way: MemoryTier | None = None
-
     def __init__(
         self,
         table: AsyncStateTable,
@@ -41,6 +38,8 @@ class AsyncStore:
         self._table = table
         self._config = config
         self._tally = tally
+        #: Answers loads of which nobody has to hear, once there is such a short way.
+        self.short_way: MemoryTier | None = None
         self._reads, self._writes = None, None
         if config.gather:
             self._reads = AsyncGatheredReads(self._find_many)

@@ -28,9 +28,6 @@ class Store:
     Ids and states are checked already. ``tells_a_cache`` is for gathered writes (``halves``).
     """
 
-    #: Answers loads of which nobody has to hear, once there is such a short way.
-    short_way: MemoryTier | None = None
-
     def __init__(
         self,
         table: StateTable,
@@ -42,6 +39,8 @@ class Store:
         self._table = table
         self._config = config
         self._tally = tally
+        #: Answers loads of which nobody has to hear, once there is such a short way.
+        self.short_way: MemoryTier | None = None
         self._reads, self._writes = None, None
         if config.gather:
             self._reads = GatheredReads(self._find_many)
