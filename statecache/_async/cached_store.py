@@ -37,6 +37,8 @@ class AsyncCachedStore(AsyncStore):
     ``wants`` says of which keys somebody has to hear whenever they are loaded.
     """
 
+    _tells_a_cache = True
+
     def __init__(
         self,
         table: AsyncStateTable,
@@ -45,7 +47,7 @@ class AsyncCachedStore(AsyncStore):
         tally: Tally,
         wants: Callable[[str], bool],
     ) -> None:
-        super().__init__(table, config, tally, tells_a_cache=True)
+        super().__init__(table, config, tally)
         self._lifetimes = Lifetimes(
             config.ttl_ms,
             jitter=config.ttl_jitter,

@@ -22,19 +22,12 @@ PURGE_AFTER_S = 86_400.0
 
 
 class AsyncStore:
-    """Reads and writes states in the table; whoever has a cache does in its own way what it can.
+    """Reads and writes states whose ids and values have been checked, one statement a call."""
 
-    Ids and states are checked already. ``tells_a_cache`` is for gathered writes (``halves``).
-    """
+    #: Whether what is written is passed on to another server.
+    _tells_a_cache = False
 
-    def __init__(
-        self,
-        table: AsyncStateTable,
-        config: CacheConfig,
-        tally: Tally,
-        *,
-        tells_a_cache: bool = False,
-    ) -> None:
+    def __init__(self, table: AsyncStateTable, config: CacheConfig, tally: Tally) -> None:
         self._table = table
         self._config = config
         self._tally = tally
@@ -44,7 +37,7 @@ class AsyncStore:
         if config.gather:
             self._reads = AsyncGatheredReads(self._find_many)
             self._writes = AsyncGatheredWrites(
-                self._commit, self._pass_on, tally, halves=tells_a_cache
+                self._commit, self._pass_on, tally, halves=self._tells_a_cache
             )
 
     async def load(self, trigger_id: str) -> tuple[Any, Found]:

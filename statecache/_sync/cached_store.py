@@ -38,6 +38,8 @@ class CachedStore(Store):
     ``wants`` says of which keys somebody has to hear whenever they are loaded.
     """
 
+    _tells_a_cache = True
+
     def __init__(
         self,
         table: StateTable,
@@ -46,7 +48,7 @@ class CachedStore(Store):
         tally: Tally,
         wants: Callable[[str], bool],
     ) -> None:
-        super().__init__(table, config, tally, tells_a_cache=True)
+        super().__init__(table, config, tally)
         self._lifetimes = Lifetimes(
             config.ttl_ms,
             jitter=config.ttl_jitter,

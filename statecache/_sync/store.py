@@ -23,19 +23,12 @@ PURGE_AFTER_S = 86_400.0
 
 
 class Store:
-    """Reads and writes states in the table; whoever has a cache does in its own way what it can.
+    """Reads and writes states whose ids and values have been checked, one statement a call."""
 
-    Ids and states are checked already. ``tells_a_cache`` is for gathered writes (``halves``).
-    """
+    #: Whether what is written is passed on to another server.
+    _tells_a_cache = False
 
-    def __init__(
-        self,
-        table: StateTable,
-        config: CacheConfig,
-        tally: Tally,
-        *,
-        tells_a_cache: bool = False,
-    ) -> None:
+    def __init__(self, table: StateTable, config: CacheConfig, tally: Tally) -> None:
         self._table = table
         self._config = config
         self._tally = tally
@@ -44,7 +37,9 @@ class Store:
         self._reads, self._writes = None, None
         if config.gather:
             self._reads = GatheredReads(self._find_many)
-            self._writes = GatheredWrites(self._commit, self._pass_on, tally, halves=tells_a_cache)
+            self._writes = GatheredWrites(
+                self._commit, self._pass_on, tally, halves=self._tells_a_cache
+            )
 
     def load(self, trigger_id: str) -> tuple[Any, Found]:
         """Return the decoded state, and what was found."""
