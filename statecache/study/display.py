@@ -7,8 +7,8 @@ data, every table its caption.
 from __future__ import annotations
 
 import io
-import re
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
