@@ -45,6 +45,8 @@ class Trace:
     size     int64, bytes of the state read or written, at least 0, or None
     armed_s  float64, at least ``time_s`` and finite: when the operation's fill, write or removal
              reached the cache; None where that is at once (see :mod:`statecache.study.replay`)
+    source   what the stream is, in words, for whoever shows it; None where nobody said
+    synthetic  whether the stream was drawn, not recorded
 
     Raises TraceError for a column of another length or type, a time that is NaN or infinite, an
     unknown operation, a negative size, a code without a name, or an ``armed_s`` before ``time_s``.
@@ -56,6 +58,8 @@ class Trace:
     keys: NDArray[np.object_] | None = None
     size: NDArray[np.int64] | None = None
     armed_s: NDArray[np.float64] | None = None
+    source: str | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         time_s = _floats("time_s", self.time_s)
