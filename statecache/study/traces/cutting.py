@@ -58,7 +58,7 @@ def cut_block(block: Block, how: Dialect) -> Cut:
     if count == 0:
         return Cut([pa.array([], pa.binary())] * how.width, np.empty(0, np.int64), [], 0)
     empty = block.data[:2].lstrip(b"\r") == b"\n" or b"\n\n" in block.data
-    if not empty and b"\n\r\n" not in block.data:
+    if not empty and b"\n\r\n" not in block.data and _is_text(block.data):
         cut = _cut_fast(block, how, count)
         if cut is not None:
             return cut
@@ -89,7 +89,7 @@ def _cut_fast(block: Block, how: Dialect, count: int) -> Cut | None:
                 column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
             ),
         )
-    except (pa.ArrowException, UnicodeDecodeError):
+    except pa.ArrowException:
         return None
     # a quote that does not end swallows lines, and a carriage return makes two of one
     if len(table) + len(odd) != count:
@@ -125,6 +125,17 @@ def _cut_by_line(block: Block, how: Dialect) -> Cut:
     columns = [pa.array(column, pa.binary()) for column in zip(*rows, strict=True)]
     none = [pa.array([], pa.binary())] * how.width
     return Cut(columns or none, np.array(lines, dtype=np.int64), faults, blank)
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether bytes are UTF-8: pyarrow cannot tell of an odd line that is not."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _numbered(block: Block) -> Iterator[tuple[int, bytes]]:

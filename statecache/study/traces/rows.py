@@ -216,5 +216,7 @@ def rows_by_line(block: Block, parse: Callable[[bytes], Iterable[Operation]]) ->
 
 def shown(value: object, longest: int = 60) -> str:
     """Return a value as it is quoted in a reason, cut where it is long."""
+    if value is None:
+        return "nothing"
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return repr(text if len(text) <= longest else text[:longest] + "…")
