@@ -21,6 +21,7 @@ from statecache.study.traces.rows import (
     LineError,
     Operation,
     Rows,
+    are_mostly,
     rows_by_line,
     shown,
 )
@@ -61,7 +62,7 @@ _MONTHS: Final = (
 
 def recognises_access_log(lines: list[bytes]) -> bool:
     """Return whether most of the lines are such a log's."""
-    return 2 * sum(_LINE.fullmatch(line) is not None for line in lines) > len(lines)
+    return are_mostly(lines, _LINE)
 
 
 def read_access_log(block: Block) -> Rows:

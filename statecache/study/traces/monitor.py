@@ -18,7 +18,7 @@ from typing import Final
 
 from statecache.study.traces.blocks import Block
 from statecache.study.traces.redis_commands import is_managers, touches
-from statecache.study.traces.rows import LineError, Operation, Rows, rows_by_line, shown
+from statecache.study.traces.rows import LineError, Operation, Rows, are_mostly, rows_by_line, shown
 
 __all__ = ["Monitor", "recognises_monitor"]
 
@@ -31,8 +31,7 @@ _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\
 
 def recognises_monitor(lines: list[bytes]) -> bool:
     """Return whether most of the lines are MONITOR's."""
-    commands = [line for line in lines if line != _BEGINS]
-    return 2 * sum(_LINE.fullmatch(line) is not None for line in commands) > len(commands)
+    return are_mostly([line for line in lines if line != _BEGINS], _LINE)
 
 
 class Monitor:
