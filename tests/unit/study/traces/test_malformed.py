@@ -218,4 +218,5 @@ def test_gzip_in_several_members_is_one_file(tmp_path: Path):
 def test_formats_have_the_names_that_messages_list():
     assert list(FORMATS) == [
         "csv", "parquet", "twitter", "cachelib", "slt", "access-log", "monitor", "flights",
+        "synthetic",
     ]  # fmt: skip
