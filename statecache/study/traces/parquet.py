@@ -127,7 +127,7 @@ def _rows(parts: dict[str, pa.Array], unit: Unit, first: int) -> Rows:
         refuse("size", ~(good | unknown), "no size in bytes")
     if "armed_s" in parts:
         armed_s = _floats(parts["armed_s"])
-        refuse("armed_s", ~np.isfinite(armed_s) | (armed_s < time_s), "not a later time")
+        refuse("armed_s", ~(np.isfinite(armed_s) & (armed_s >= time_s)), "no later time")
     refused = checks.tally(np.arange(first, first + len(time_s)))
     tally = Tally(len(time_s), 0, refused.malformed, refused.first_malformed)
     if not refused.malformed:
