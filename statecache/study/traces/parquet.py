@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from statecache.errors import first_line
 from statecache.study.traces import operations
-from statecache.study.traces.checks import Checks
+from statecache.study.traces.checks import Checks, counts, sizes
 from statecache.study.traces.layout import Columns, Layout, find_columns
-from statecache.study.traces.rows import UNKNOWN_SIZE, Rows, Tally, shown
+from statecache.study.traces.rows import Rows, shown
 from statecache.study.traces.times import Unit, guess_unit, seconds
 from statecache.study.traces.trace import READ, TraceError
 
@@ -31,7 +31,6 @@ ABOUT: Final = b"statecache.trace"
 _UNKNOWN: Final = 255
 _BATCH: Final = 1 << 17
 _MAGIC: Final = b"PAR1"
-_LARGEST: Final = 2.0**53
 
 
 def is_parquet(path: Path) -> bool:
@@ -63,7 +62,7 @@ def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, R
     roles = {
         role: names[place]
         for role in ("time", "key", "op", "size", "armed_s", "count")
-        if (place := getattr(layout, role)) is not None and role != "count"
+        if (place := getattr(layout, role)) is not None
     }
     read = 0
     try:
@@ -118,29 +117,18 @@ def _rows(parts: dict[str, pa.Array], unit: Unit, first: int) -> Rows:
     if "op" in parts:
         op = _operations(parts["op"])
         refuse("op", op == _UNKNOWN, "no known operation")
-    size = armed_s = None
+    size = armed_s = repeats = None
     if "size" in parts:
-        sizes = _floats(parts["size"])
-        unknown = _mask(parts["size"].is_null())
-        good = (sizes >= 0) & (sizes < _LARGEST) & (sizes == np.floor(sizes))
-        size = np.where(good, sizes, UNKNOWN_SIZE).astype(np.int64)
-        refuse("size", ~(good | unknown), "no size in bytes")
+        size, bad = sizes(_floats(parts["size"]), _mask(parts["size"].is_null()))
+        refuse("size", bad, "no size in bytes")
     if "armed_s" in parts:
         armed_s = _floats(parts["armed_s"])
         refuse("armed_s", ~(np.isfinite(armed_s) & (armed_s >= time_s)), "no later time")
-    refused = checks.tally(np.arange(first, first + len(time_s)))
-    tally = Tally(len(time_s), 0, refused.malformed, refused.first_malformed)
-    if not refused.malformed:
-        return Rows(time_s, key, op, size, armed_s, tally)
-    good = checks.good
-    return Rows(
-        time_s[good],
-        key[good] if isinstance(key, np.ndarray) else key.filter(pa.array(good)),
-        op[good],
-        None if size is None else size[good],
-        None if armed_s is None else armed_s[good],
-        tally,
-    )
+    if "count" in parts:
+        repeats, bad = counts(_floats(parts["count"]))
+        refuse("count", bad, "no number of operations")
+    numbers = np.arange(first, first + len(time_s))
+    return checks.choose(Rows(time_s, key, op, size, armed_s), numbers, repeats)
 
 
 def _seconds(column: pa.Array, unit: Unit) -> NDArray[np.float64]:
