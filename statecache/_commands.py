@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import statecache
-from statecache import _run_commands
+from statecache import _run_commands, _trace_commands
 from statecache._sync.cached_state_manager import CachedStateManager
 from statecache._terminal import UsageError, err, out, study_installed
 from statecache.config import CacheConfig, url_from_env
@@ -29,6 +29,9 @@ __all__ = ["run"]
 
 INTERRUPTED = 130
 
+#: Of a stream of which more is malformed, the format was probably mistaken.
+MOST_MALFORMED = 0.1
+
 #: Orders of rounds and draws of keys; kept, so that two runs do the same.
 BENCH_SEED = 20130204
 
@@ -41,6 +44,7 @@ app = typer.Typer(
 study = typer.Typer(help="Measure what a TTL is worth.", no_args_is_help=True)
 app.add_typer(study, name="study")
 _run_commands.register(study)
+_trace_commands.register(app)
 
 
 def run() -> int:
@@ -138,9 +142,10 @@ def run_command(
         typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
     ] = None,
     trace: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A recorded stream (parquet) that takes the place of the drawn requests.",
+            help="A recorded stream that takes the place of the drawn requests; what needs "
+            "--columns is first converted by `statecache trace`.",
             show_default=False,
         ),
     ] = None,
@@ -156,7 +161,7 @@ def run_command(
         from statecache.study.checkout import find_root
         from statecache.study.experiments import parse_override
         from statecache.study.runner import resume_study, run_study
-        from statecache.study.traces import TraceError, read_trace
+        from statecache.study.traces import TraceError, read_recording
     if resume and (parameter or trace):
         raise UsageError(
             "--resume goes on with the run's own parameters: leave out -p and --trace."
@@ -166,12 +171,17 @@ def run_command(
     overrides = dict(parse_override(text) for text in parameter or [])
     if trace is not None:
         try:
-            operations = len(read_trace(trace))
+            recording = read_recording(trace)
         except TraceError as error:
             raise UsageError(str(error)) from error
-        if not operations:
+        if not len(recording.trace):
             raise UsageError(f"{trace} holds no operation: give a stream that was recorded.")
-        overrides["trace"] = str(trace.resolve())
+        if recording.malformed > MOST_MALFORMED * recording.lines:
+            raise UsageError(
+                f"{recording.malformed} of {recording.lines} lines of {trace} cannot be read as "
+                f"{recording.format}: convert it with `statecache trace`, which can be told more."
+            )
+        overrides["trace"] = str(Path(trace).resolve()) if Path(trace).exists() else trace
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:
