@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from statecache._terminal import UsageError, err, out, study_installed
+from statecache._trace_commands import parse_columns
 
 if TYPE_CHECKING:
     from statecache.study.advisor.advice import Advice
     from statecache.study.advisor.groups import Groups
     from statecache.study.advisor.limits import Limits
-    from statecache.study.traces import Trace
+    from statecache.study.traces import Recording
 
 __all__ = ["register"]
 
@@ -32,7 +33,10 @@ def register(app: typer.Typer) -> None:
 
 def advise_command(
     trace: Annotated[
-        str, typer.Argument(metavar="TRACE", help="A recorded stream: file or folder; or flights.")
+        str,
+        typer.Argument(
+            metavar="TRACE", help="A recorded stream, a folder of parquet files, or `flights`."
+        ),
     ],
     *,
     max_db_qps: Annotated[
@@ -69,6 +73,16 @@ def advise_command(
         Literal["through", "invalidate", "ignore"],
         typer.Option(help="What a write does to the cache."),
     ] = "through",
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="TRACE's format; default: recognised.", show_default=False),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Its columns, as in `statecache trace`: time_ms=when,key=id.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the advice as JSON.")] = False,
 ) -> None:
     """Say which TTL to run for a recorded stream; exit 1 where no TTL meets the limits."""
@@ -77,6 +91,7 @@ def advise_command(
         from statecache.study.advisor.curve import Policy
         from statecache.study.advisor.limits import parse_share
         from statecache.study.errors import StudyError
+        from statecache.study.traces import read_recording
     try:
         limits = _limits(max_db_qps, min_hit_rate, max_staleness, max_memory)
         policy = Policy(
@@ -86,13 +101,15 @@ def advise_command(
             state_bytes=state_bytes,
         )
         with _progress() as on_progress:
-            recorded = _read(trace, on_progress)
-            advice = advise(recorded, limits, policy, on_progress)
+            recording = read_recording(trace, format_name, parse_columns(columns))
+            advice = advise(recording.trace, limits, policy, on_progress)
     except StudyError as error:  # exit code 1 is kept for limits that cannot be met
         raise UsageError(str(error)) from error
     if as_json:
         out.print(json.dumps(_as_json(advice), indent=2, ensure_ascii=False), markup=False)
     else:
+        if recording.malformed:
+            out.print(_left_out(recording), style="yellow", markup=False)
         _print(advice)
     raise typer.Exit(0 if advice.feasible else 1)
 
@@ -120,16 +137,12 @@ def _limits(
     return Limits(**given)
 
 
-def _read(trace: str, on_progress: Callable[[float, str], None]) -> Trace:
-    from statecache.study.traces import read_trace
-
-    if trace == "flights" and not Path(trace).exists():
-        from statecache.study.flights import flight_stream, to_trace
-
-        on_progress(0.0, "the flights of 2013")
-        return to_trace(flight_stream(start="2013-01-01", days=365, looks=["schedule"], seed=1))
-    on_progress(0.0, "reading")
-    return read_trace(Path(trace))
+def _left_out(recording: Recording) -> str:
+    first = recording.first_malformed
+    where = "" if first is None else f"; the first is line {first.line}: {first.reason}"
+    return (
+        f"{recording.malformed:,} of {recording.lines:,} lines are malformed and left out{where}."
+    )
 
 
 def _print(advice: Advice) -> None:
@@ -227,5 +240,5 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
         return
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("reading", total=1.0)
+        task = bar.add_task("", total=1.0)
         yield lambda share, what: bar.update(task, completed=share, description=what)

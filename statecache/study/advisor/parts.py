@@ -21,11 +21,11 @@ def span(trace: Trace) -> tuple[float, float]:
 
 def of_operations(trace: Trace, chosen: NDArray[np.bool_] | slice) -> Trace:
     """Return the operations chosen; the keys keep their codes and names."""
-    return Trace(
+    return replace(
+        trace,
         time_s=trace.time_s[chosen],
         key=trace.key[chosen],
         op=trace.op[chosen],
-        keys=trace.keys,
         size=None if trace.size is None else trace.size[chosen],
         armed_s=None if trace.armed_s is None else trace.armed_s[chosen],
     )
