@@ -153,14 +153,15 @@ def _print(advice: Advice) -> None:
         out.print(line, style="red", markup=False)
     out.print(f"\n    {advice.configuration}\n" if advice.feasible else "", markup=False)
     out.print(_curve_table(advice))
-    sections = {
-        "Limits": wording.exclusion_sentences(advice),
-        "If it is wrong": [wording.wrong_sentence(advice), wording.halves_sentence(advice)],
-        "One TTL for all keys?": [
-            wording.groups_sentence(advice),
-            wording.adaptive_sentence(advice),
-        ],
-    }
+    sections = {"Limits": wording.exclusion_sentences(advice)}
+    if advice.feasible:
+        sections |= {
+            "If it is wrong": [wording.wrong_sentence(advice), wording.halves_sentence(advice)],
+            "One TTL for all keys?": [
+                wording.groups_sentence(advice),
+                wording.adaptive_sentence(advice),
+            ],
+        }
     for title, sentences in sections.items():
         if any(sentences):
             out.print(f"\n{title}", style="bold")
@@ -178,7 +179,7 @@ def _curve_table(advice: Advice) -> Table:
     stale = advice.policy.can_be_stale
     table = Table(box=None, pad_edge=False)
     table.add_column("TTL", justify="right", no_wrap=True)
-    for heading in ("hit rate", "statements/s", "states", "memory"):
+    for heading in ("hit rate", "db/s", "states", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     if stale:
         table.add_column("stale hits", justify="right", no_wrap=True)
@@ -191,7 +192,7 @@ def _curve_table(advice: Advice) -> Table:
             show_number(row["mean_live_keys"]),
             wording.size(row["memory_bytes"]),
             *([f"{100 * row['stale_share']:.2f} %"] if stale else []),
-            row["note"] if row["meets"] else f"{row['note']} (beyond a limit)".strip(),
+            row["note"] if row["meets"] else f"{row['note']} excluded".strip(),
         ]
         chosen = "bold" if row["note"].startswith(("run", "nearest")) else ""
         table.add_row(*map(Text, cells), style=chosen or ("" if row["meets"] else "dim"))
@@ -204,8 +205,8 @@ def _groups_table(groups: Groups) -> Table:
 
     show = wording.size if groups.unit == "bytes" else show_number
     table = Table(box=None, pad_edge=False)
-    table.add_column(groups.by, overflow="fold")
-    for heading in ("keys", "TTL", "hit rate", "with one TTL", "memory", "with one TTL"):
+    table.add_column("keys by " + groups.by, no_wrap=True)
+    for heading in ("keys", "TTL", "hits", "(one TTL)", "memory", "(one TTL)"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in groups.table.to_dict("records"):
         cells = (

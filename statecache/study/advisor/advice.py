@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,8 @@ class Advice:
     """What is advised on a trace.
 
     ``around`` has the chosen TTL, its half and its double, ascending, with the columns of the
-    curve. ``groups``, ``adaptive`` and ``halves`` are None where they have no meaning.
+    curve. ``peak_keys`` is the most entries at any instant, under the chosen TTL; NaN where that is
+    not known. ``groups``, ``adaptive`` and ``halves`` are None where they have no meaning.
     """
 
     choice: Choice
@@ -35,6 +37,7 @@ class Advice:
     operations: int
     keys: int
     duration_s: float
+    peak_keys: float = math.nan
     groups: Groups | None = None
     adaptive: Adaptive | None = None
     halves: Halves | None = None
@@ -89,7 +92,8 @@ def advise(
     hit_rate = float(advice.choice.row["hit_rate"])
     adaptive = adapt(trace, policy, ttls, advice.ttl_s, hit_rate)
     on_progress(1.0, "done")
-    return replace(advice, halves=halves, groups=groups, adaptive=adaptive)
+    peak = float(policy.over_time(trace, advice.ttl_s)["peak_keys"].max())
+    return replace(advice, peak_keys=peak, halves=halves, groups=groups, adaptive=adaptive)
 
 
 def advise_by_curve(

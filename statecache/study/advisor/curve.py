@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from statecache.study.errors import StudyError
-from statecache.study.replay import Expiry, Tally, Writes, curve_of, tally
+from statecache.study.replay import Expiry, Tally, Writes, curve_of, live_over_time, tally
 from statecache.study.traces import Trace
 
 __all__ = ["ENTRY_BYTES", "CurveOf", "Policy", "grid", "refined", "rounded"]
@@ -60,6 +60,17 @@ class Policy:
             bypass_share=self.bypass_share,
             seed=self.seed,
             span_s=span_s,
+        )
+
+    def over_time(self, trace: Trace, ttl_s: float) -> pd.DataFrame:
+        """Return what the cache holds as time goes by, under one TTL."""
+        return live_over_time(
+            trace,
+            ttl_s,
+            expiry=self.expiry,
+            writes=self.writes,
+            bypass_share=self.bypass_share,
+            seed=self.seed,
         )
 
     def curve(self, sums: Tally) -> pd.DataFrame:

@@ -22,13 +22,7 @@ By = Literal["prefix", "reads"]
 
 _MOST_GROUPS: Final = 8
 _CLASSES: Final = 4
-_CLASS_NAMES: Final = (
-    "most read, a quarter of the reads",
-    "next quarter of the reads",
-    "third quarter of the reads",
-    "rarely read, last quarter",
-    "not read before",
-)
+_CLASS_NAMES: Final = ("most read", "second", "third", "rarely read", "not read before")
 _PREFIX: Final = re.compile(r"^(.+?)[:/|._-]")
 #: From here on one TTL for all is called a bad compromise.
 _WORTH_HIT_RATE: Final = 0.01

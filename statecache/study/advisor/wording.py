@@ -63,7 +63,8 @@ def headline(advice: Advice) -> str:
     )
     if not advice.feasible:
         return f"No TTL meets all limits; {duration(advice.ttl_s)} misses them by least: {gives}."
-    return f"Run a TTL of {_ttl(advice.ttl_s)}: {gives}; {_why(advice)}."
+    most = f", {show_number(advice.peak_keys)} at most"
+    return f"Run a TTL of {_ttl(advice.ttl_s)}: {gives}{most}; {_why(advice)}."
 
 
 def exclusion_sentences(advice: Advice) -> list[str]:
@@ -124,7 +125,7 @@ def groups_sentence(advice: Advice) -> str:
     groups = advice.groups
     if groups is None:
         return "There are no groups of keys to tell apart."
-    kind = "prefixes" if groups.by == "prefix" else "classes by reads"
+    kind = "prefixes" if groups.by == "prefix" else "classes of keys by reads"
     if not groups.worth_it:
         return (
             f"One TTL does: a TTL for each of {len(groups.table)} {kind} gains "
@@ -192,7 +193,7 @@ def scope_sentence(advice: Advice) -> str:
         f"Exact replay of {advice.operations:,} operations on {advice.keys:,} keys in "
         f"{duration(advice.duration_s)}, {policy.expiry} expiry, writes "
         f"{policy.writes}{bypass}; the cache starts empty. Rates and memory are means over that "
-        "time: leave room for the peak. Another stream needs its own advice." + short
+        "time, so leave room for peaks. Another stream needs its own advice." + short
     )
 
 
@@ -268,7 +269,7 @@ def _value(limit: Limit, value: float) -> str:
 
 
 def _difference(limit: Limit, value: float) -> str:
-    return f"{100 * value:.1f} points" if limit.unit == "share" else _value(limit, value)
+    return f"{100 * value:.2f} points" if limit.unit == "share" else _value(limit, value)
 
 
 def _broken(advice: Advice, row: pd.Series) -> str:
@@ -289,7 +290,7 @@ def _change(value: float, base: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.{2 if share < 0.1 else 1}f} %"
 
 
 def _ttl(seconds: float) -> str:
