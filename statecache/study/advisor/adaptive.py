@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -79,6 +79,11 @@ def adapt(
     if not np.any(some.op == READ):
         return None
     lived = live_adaptively(some, ttl_s, hit_rate, policy.state_bytes, span(some))
+    lived = replace(
+        lived,
+        live_keys=lived.live_keys / policy.sample,
+        memory_bytes=lived.memory_bytes / policy.sample,
+    )
     everywhere = np.union1d(ttls, [ttl_s])
     curve = policy.curve(policy.tally(some, everywhere))
     known = np.isfinite(lived.memory_bytes)
