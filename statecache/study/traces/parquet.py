@@ -68,7 +68,12 @@ def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, R
     read = 0
     try:
         total = max(files.count_rows(), 1)
-        batches = files.to_batches(columns=list(dict.fromkeys(roles.values())), batch_size=_BATCH)
+        batches = files.to_batches(
+            columns=list(dict.fromkeys(roles.values())),
+            batch_size=_BATCH,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
         unit: Unit | None = None
         for batch in batches:
             parts = {role: batch.column(name) for role, name in roles.items()}
