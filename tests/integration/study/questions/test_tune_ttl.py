@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from statecache.study.harness.aside import run_aside
-from statecache.study.questions.tune_ttl.findings import assert_agreement
 from statecache.study.questions.tune_ttl.live import run_live
 from statecache.study.questions.tune_ttl.measure import TuningSettings, cells_of, measure
 from statecache.study.questions.tune_ttl.slices import Slice
@@ -68,6 +67,6 @@ def test_measured_once_and_then_taken_from_the_folder(servers: Servers, tmp_path
     first = measure(settings, servers, folder)
     assert first.advice.ttl_s <= 30
     assert len(first.cells) == 3
-    assert "agree within" in assert_agreement(first)
+    assert (first.cells["reads"] == (first.part.trace.op == READ).sum()).all()
     again = measure(settings, servers, folder)
     assert again.cells.equals(first.cells), "the second is the first, read back"

@@ -104,6 +104,13 @@ def test_disagreement_fails(tuning: Tuning, column: str, factor: float, fails: b
         assert_agreement(off)
 
 
+def test_of_few_reads_three_may_differ(tuning: Tuning) -> None:
+    few = changed(tuning, reads=100, hit_rate=0.529, hit_rate_executed=0.5)
+    assert "2.90 points" in assert_agreement(few)
+    with pytest.raises(AssertionError, match="are allowed"):
+        assert_agreement(changed(few, hit_rate=0.54))
+
+
 def test_every_sentence_stands_for_itself(tuning: Tuning) -> None:
     said = [*sentences.answer(tuning), *sentences.reasons(tuning), *sentences.limits(tuning)]
     assert said[0].startswith("Run a TTL of")
