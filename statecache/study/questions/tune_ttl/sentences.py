@@ -38,8 +38,8 @@ def limits(tuning: Tuning) -> list[str]:
     said = [
         wording.scope_sentence(tuning.advice),
         (
-            f"Live were {len(part.trace):,} operations, {wording.duration(part.trace.duration_s)} "
-            f"from {wording.duration(part.begins_s - float(tuning.trace.time_s[0]))} after the "
+            f"Live were {len(part.trace):,} operations on {100 * part.key_share:.0f} % of the "
+            f"keys, {wording.duration(part.trace.duration_s)} from {wording.duration(part.begins_s - float(tuning.trace.time_s[0]))} after the "
             f"trace's beginning, {part.time_scale:,.0f} times compressed, from empty caches: their "
             "hit rate is that of the slice and not of the whole trace."
         ),
