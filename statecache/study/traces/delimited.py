@@ -61,37 +61,33 @@ class Delimited:
 def _convert(cut: Cut, how: Delimited) -> Rows:
     """Turn columns of bytes into operations; the tally is of the rows that could not be."""
     layout, checks = how.layout, Checks(len(cut.lines))
-    text = [_text(column) for column in cut.columns]
-    time_s = seconds(text[layout.time], how.unit)
-    checks.refuse(~np.isfinite(time_s), lambda row: f"{_of(cut, layout.time, row)} is no time")
-    key = text[layout.key]
-    checks.refuse(
-        _mask(pc.equal(pc.binary_length(key), 0)),
-        lambda _: "the key is empty or not UTF-8",
-    )
+
+    def text(place: int) -> pa.StringArray:
+        return _text(cut.columns[place])
+
+    def refuse(place: int, bad: NDArray[np.bool_], what: str) -> None:
+        checks.refuse(bad, lambda row: f"{shown(cut.columns[place][row].as_py())} is {what}")
+
+    time_s = seconds(text(layout.time), how.unit)
+    refuse(layout.time, ~np.isfinite(time_s), "no time")
+    key = text(layout.key)
+    refuse(layout.key, _mask(pc.equal(pc.binary_length(key), 0)), "no key in UTF-8")
     op = np.full(len(time_s), READ, dtype=np.uint8)
-    if layout.op is not None:
-        op = _operations(text[layout.op])
-        checks.refuse(
-            op == _UNKNOWN, lambda row: f"{_of(cut, layout.op or 0, row)} is no known operation"
-        )
     size = armed_s = repeats = None
+    if layout.op is not None:
+        op = _operations(text(layout.op))
+        refuse(layout.op, op == _UNKNOWN, "no known operation")
     if layout.size is not None:
-        place = layout.size
-        size, bad = _sizes(text[place])
-        checks.refuse(bad, lambda row: f"{_of(cut, place, row)} is no size in bytes")
+        size, bad = _sizes(text(layout.size))
+        refuse(layout.size, bad, "no size in bytes")
         if how.misses_are_empty:
             size[(op == READ) & (size == 0)] = UNKNOWN_SIZE
     if layout.armed_s is not None:
-        armed = layout.armed_s
-        armed_s = seconds(text[armed], "s")
-        with np.errstate(invalid="ignore"):
-            bad = ~np.isfinite(armed_s) | (armed_s < time_s)
-        checks.refuse(bad, lambda row: f"armed_s is {_of(cut, armed, row)}, not a later time")
+        armed_s = seconds(text(layout.armed_s), "s")
+        refuse(layout.armed_s, ~(np.isfinite(armed_s) & (armed_s >= time_s)), "no later time")
     if layout.count is not None:
-        counted = layout.count
-        repeats, bad = _repeats(text[counted])
-        checks.refuse(bad, lambda row: f"{_of(cut, counted, row)} is no number of operations")
+        repeats, bad = _repeats(text(layout.count))
+        refuse(layout.count, bad, "no number of operations")
     return _chosen(Rows(time_s, key, op, size, armed_s), checks, cut.lines, repeats)
 
 
@@ -154,7 +150,3 @@ def _repeats(column: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.bool
 def _mask(column: pa.BooleanArray) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
     return mask
-
-
-def _of(cut: Cut, place: int, row: int) -> str:
-    return shown(cut.columns[place][row].as_py())

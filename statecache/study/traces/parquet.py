@@ -68,7 +68,12 @@ def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, R
     read = 0
     try:
         total = max(files.count_rows(), 1)
-        batches = files.to_batches(columns=list(dict.fromkeys(roles.values())), batch_size=_BATCH)
+        batches = files.to_batches(
+            columns=list(dict.fromkeys(roles.values())),
+            batch_size=_BATCH,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
         unit: Unit | None = None
         for batch in batches:
             parts = {role: batch.column(name) for role, name in roles.items()}
@@ -122,7 +127,7 @@ def _rows(parts: dict[str, pa.Array], unit: Unit, first: int) -> Rows:
         refuse("size", ~(good | unknown), "no size in bytes")
     if "armed_s" in parts:
         armed_s = _floats(parts["armed_s"])
-        refuse("armed_s", ~np.isfinite(armed_s) | (armed_s < time_s), "not a later time")
+        refuse("armed_s", ~(np.isfinite(armed_s) & (armed_s >= time_s)), "no later time")
     refused = checks.tally(np.arange(first, first + len(time_s)))
     tally = Tally(len(time_s), 0, refused.malformed, refused.first_malformed)
     if not refused.malformed:

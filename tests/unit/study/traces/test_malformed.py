@@ -25,6 +25,7 @@ from statecache.study.traces import (
 
 a_folder = settings(
     deadline=None,
+    max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
