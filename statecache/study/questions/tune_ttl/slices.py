@@ -15,7 +15,7 @@ from statecache.study.traces import READ, Trace
 __all__ = ["Slice", "cut"]
 
 #: A slice lasts so many TTLs, where there is time for it: then entries expire, and often.
-TTLS: Final = 8.0
+TTLS: Final = 4.0
 _SEED: Final = 7
 
 
@@ -38,7 +38,7 @@ class Slice:
 
 
 def cut(trace: Trace, ttl_s: float, *, live_s: float, rate_per_s: float) -> Slice:
-    """Cut a slice that takes ``live_s`` at that rate at most: eight TTLs after the trace's middle.
+    """Cut a slice that takes ``live_s`` at that rate at most: four TTLs after the trace's middle.
 
     Earlier where the trace ends before, and shorter where it is. Of the keys only so many, drawn by
     a seed, that their operations fit into the time; keys know nothing of each other, so that what

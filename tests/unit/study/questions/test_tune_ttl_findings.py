@@ -67,6 +67,7 @@ def tuning() -> Tuning:
                 "counted_by": "PostgreSQL",
                 "coalesced": 0,
                 "quiet": True,
+                "void": False,
                 "attempt": 1,
             }
         )
@@ -102,6 +103,14 @@ def test_disagreement_fails(tuning: Tuning, column: str, factor: float, fails: b
             assert_agreement(off)
     else:
         assert_agreement(off)
+
+
+def test_what_the_machine_spoilt_is_not_judged(tuning: Tuning) -> None:
+    off = tuning.cells["hit_rate"] - [0.0, 0.0, 0.1]
+    spoilt = changed(tuning, hit_rate=off, void=[False, False, True], quiet=[True, True, False])
+    assert "at the 2 of 3 TTLs" in assert_agreement(spoilt)
+    nothing = changed(tuning, hit_rate=0.0, void=True, quiet=False)
+    assert "no proof" in assert_agreement(nothing)
 
 
 def test_of_few_reads_three_may_differ(tuning: Tuning) -> None:
@@ -145,7 +154,7 @@ def test_an_infeasible_advice_can_be_drawn_and_said(tuning: Tuning) -> None:
     plt.close(figures.curve_picture(hopeless).figure)
 
 
-def test_a_slice_lasts_eight_ttls_on_as_many_keys_as_fit() -> None:
+def test_a_slice_lasts_four_ttls_on_as_many_keys_as_fit() -> None:
     trace = stream()
     part = cut(trace, 2_000.0, live_s=10.0, rate_per_s=100.0)
     assert part.trace.time_s[0] == 0
