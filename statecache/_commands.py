@@ -137,9 +137,10 @@ def run_command(
         typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
     ] = None,
     trace: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A recorded stream (parquet) that takes the place of the drawn requests.",
+            help="A recorded stream that takes the place of the drawn requests; what needs "
+            "--columns is first converted by `statecache trace`.",
             show_default=False,
         ),
     ] = None,
@@ -168,7 +169,7 @@ def run_command(
             read_trace(trace)
         except TraceError as error:
             raise UsageError(str(error)) from error
-        overrides["trace"] = str(trace.resolve())
+        overrides["trace"] = str(Path(trace).resolve()) if Path(trace).exists() else trace
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:
