@@ -292,6 +292,7 @@ def test_a_failing_notebook_is_exit_code_1_with_its_reason_and_its_page(
     for path in folder.rglob("*"):
         if path.is_file():
             assert password.encode() not in path.read_bytes(), f"a password in {path.name}"
+            assert str(checkout).encode() not in path.read_bytes(), f"a path in {path.name}"
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
