@@ -6,6 +6,7 @@ reads that hit (h), and costs are per database read and write, in any common uni
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 __all__ = ["BOUNDS", "gain_where_reads_are_saved", "mean_read_gain", "reads_in_cost", "saved"]
@@ -38,9 +39,10 @@ def gain_where_reads_are_saved(share_of_cost: float, hit_rate: float) -> float:
 
     The bound of the capacity where the database is the bottleneck, and of the throughput of
     calls made one after the other where φ is the share of time. It says nothing of latency under
-    load, nor of writes that gathering makes cheaper.
+    load, nor of writes that gathering makes cheaper. Infinite where every cost is saved.
     """
-    return 1 / (1 - share_of_cost * hit_rate)
+    left = 1 - share_of_cost * hit_rate
+    return 1 / left if left > 0 else math.inf
 
 
 def mean_read_gain(cache_cost: float, hit_rate: float) -> float:

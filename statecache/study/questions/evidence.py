@@ -34,7 +34,7 @@ class Evidence:
         counted: bool = False,
         why: str = "",
     ) -> Measured:
-        """Return what was measured for a claim; a ``bound`` of NaN is none."""
+        """Return what was measured for a claim; a ``bound`` that is not finite is none."""
         return Measured(
             claim=claim,
             interval=interval,
@@ -42,7 +42,7 @@ class Evidence:
             profile=self.profile,
             conditions=conditions,
             notebook=self.notebook,
-            bound=None if math.isnan(bound) else float(bound),
+            bound=float(bound) if math.isfinite(bound) else None,
             counted=counted,
             why=why,
         )
