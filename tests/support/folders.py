@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def write_folder(folder: Path, table: pa.Table, cuts: list[int], row_group: int)
     """Write the rows to files, cut where asked; file names ascend."""
     folder.mkdir(parents=True, exist_ok=True)
     edges = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
-    for number, (start, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for number, (start, end) in enumerate(pairwise(edges)):
         part = table.slice(start, end - start)
         if number % 2:  # as AccessRecorder writes them
             part = part.set_column(2, "op", part["op"].dictionary_encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import os
 import signal
@@ -11,7 +10,7 @@ import time
 
 import psutil
 import pytest
-from distributed import LocalCluster
+from support.dask_workers import a_cluster, worker_processes
 
 from statecache.study.errors import StudyError
 from statecache.study.scale import cluster
@@ -29,26 +28,8 @@ def team(tmp_path_factory):
         yield team
 
 
-def a_cluster(workers):
-    """Start what somebody else would run: a scheduler and its workers."""
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        silence_logs=logging.ERROR,
-    )
-
-
 def nobody():
     """Be told of nothing."""
-
-
-def worker_processes():
-    """Return the processes that do tasks, not the one that multiprocessing keeps."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_results_are_in_the_order_of_the_arguments(team):
