@@ -13,7 +13,19 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 
-__all__ = ["BOOL", "CODES", "FLOAT", "FLOATS", "INT", "INTS", "INTS32", "kernel", "part"]
+__all__ = [
+    "BOOL",
+    "CODES",
+    "FLOAT",
+    "FLOATS",
+    "INT",
+    "INTS",
+    "INTS32",
+    "MATRIX",
+    "WORDS",
+    "kernel",
+    "part",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -22,9 +34,11 @@ FLOAT: Final = numba.float64
 BOOL: Final = numba.boolean
 # A parameter declared read-only takes writable arrays as well, not the other way round.
 FLOATS: Final = numba.types.Array(numba.float64, 1, "C", readonly=True)
+MATRIX: Final = numba.types.Array(numba.float64, 2, "C", readonly=True)
 INTS: Final = numba.types.Array(numba.int64, 1, "C", readonly=True)
 INTS32: Final = numba.types.Array(numba.int32, 1, "C", readonly=True)
 CODES: Final = numba.types.Array(numba.uint8, 1, "C", readonly=True)
+WORDS: Final = numba.types.Array(numba.uint64, 1, "C", readonly=True)
 
 
 def kernel(*types: Any) -> Callable[[_Function], _Function]:
