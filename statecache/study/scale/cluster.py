@@ -25,6 +25,9 @@ _Result = TypeVar("_Result")
 CONNECT_S: Final = 10.0
 """How long a scheduler may take to answer, and its first worker to be there."""
 
+WORKER_BYTES: Final = 300 * 2**20
+"""What a worker takes before it has read a row."""
+
 NO_WORKERS_S: Final = 60.0
 """How long there may be no worker at all, halfway through."""
 
@@ -37,8 +40,13 @@ def local_team(workers: int, memory: int | None, folder: Path) -> Iterator[DaskT
     """Start worker processes that only this machine can reach, and end them.
 
     ``memory`` is bytes a worker, None for its share of the machine; what Dask writes to disk goes
-    into ``folder``. A worker that uses more is ended and started again.
+    into ``folder``. A worker that uses more is ended and started again. Raises StudyError for less
+    than a worker can start with.
     """
+    if memory is not None and memory < 2 * WORKER_BYTES:
+        raise StudyError(
+            f"memory is {memory}: a process needs {2 * WORKER_BYTES} bytes, take at least those."
+        )
     with (
         LocalCluster(
             n_workers=workers,
@@ -51,6 +59,7 @@ def local_team(workers: int, memory: int | None, folder: Path) -> Iterator[DaskT
             memory_limit=memory or "auto",
             local_directory=str(folder),
             silence_logs=logging.ERROR,
+            preload=["statecache.study.scale._preload"],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -95,7 +104,8 @@ class DaskTeam:
                     f"{statecache.__version__}: install the same one."
                 )
         self.size = sum(threads for _, threads, _ in found.values())
-        self.memory = min(memory // threads for _, threads, memory in found.values())
+        left = min((limit - WORKER_BYTES) // threads for _, threads, limit in found.values())
+        self.memory = max(left, 1)
 
     def check_sees(self, *paths: str) -> None:
         """Raise StudyError where a worker doesn't see one of these files and folders."""
@@ -155,6 +165,10 @@ class DaskTeam:
             raise StudyError(
                 f"A worker cannot run this version ({first_line(error)}): install "
                 f"statecache[scale] {statecache.__version__} where the workers are."
+            ) from error
+        except OSError as error:
+            raise StudyError(
+                f"The workers do not answer ({first_line(error)}): look at their logs."
             ) from error
         return answers
 

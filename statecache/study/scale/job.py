@@ -153,7 +153,9 @@ def replay_partitions(
     _check_fits(int(rows.max()), survey.rows, memory)
     span_s = min(split.first_s for split in splits), max(split.last_s for split in splits)
     filled = [
-        Partition(files, number, partitions, int(rows[number])) for number in np.flatnonzero(rows)
+        Partition(files, number, partitions, count)
+        for number, count in enumerate(rows.tolist())
+        if count
     ]
     tallies = team.map(
         tally_partition,

@@ -215,9 +215,13 @@ def _codes(column: pa.Array, path: str, before: int) -> pa.Array:
 def _partition_of(key: pa.Array, n_partitions: int) -> NDArray[np.uint16]:
     """Hash each key: the same in every process, and on every machine."""
     if pa.types.is_integer(key.type):
-        hashes = pd.util.hash_array(key.to_numpy())
-        return (hashes % n_partitions).astype(np.uint16)
+        return _belonging(key.to_numpy(), n_partitions)
     coded = key.dictionary_encode()
     names = coded.dictionary.to_numpy(zero_copy_only=False)
-    hashes = pd.util.hash_array(names, categorize=False)
-    return (hashes % n_partitions).astype(np.uint16)[coded.indices.to_numpy()]
+    indices: NDArray[np.int32] = coded.indices.to_numpy()
+    return _belonging(names, n_partitions)[indices]
+
+
+def _belonging(keys: NDArray[Any], n_partitions: int) -> NDArray[np.uint16]:
+    # 16 bits are enough, and numpy sorts them by counting
+    return (pd.util.hash_array(keys, categorize=False) % n_partitions).astype(np.uint16)

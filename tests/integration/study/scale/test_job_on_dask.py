@@ -83,9 +83,9 @@ def test_a_worker_killed_halfway_changes_nothing(folder, expected, step):
     assert_same(found, expected)
 
 
-def test_workers_that_lack_the_memory_are_named(folder):
-    with pytest.raises(StudyError, match="The largest partition has"):
-        hit_curve_of_folder(folder, TTLS, workers=2, partitions=2, memory=2**20)
+def test_a_process_that_could_not_even_start_is_refused(folder):
+    with pytest.raises(StudyError, match="memory is 1048576: a process needs"):
+        hit_curve_of_folder(folder, TTLS, workers=2, memory=2**20)
 
 
 INTERRUPTED = """
