@@ -7,19 +7,15 @@ because a trace of 10 million requests must fit beside its replay in the memory 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset
 from numpy.typing import ArrayLike, NDArray
 
-from statecache.errors import first_line
 from statecache.study.errors import StudyError
 
-__all__ = ["DELETE", "OPERATIONS", "READ", "WRITE", "Trace", "TraceError", "read_trace"]
+__all__ = ["DELETE", "OPERATIONS", "READ", "WRITE", "Trace", "TraceError"]
 
 OPERATIONS: Final = ("read", "write", "delete")
 """Names of the operations; the place of a name is its code in :attr:`Trace.op`."""
@@ -49,6 +45,8 @@ class Trace:
     size     int64, bytes of the state read or written, at least 0, or None
     armed_s  float64, at least ``time_s`` and finite: when the operation's fill, write or removal
              reached the cache; None where that is at once (see :mod:`statecache.study.replay`)
+    source   what the stream is, in words, for whoever shows it; None where nobody said
+    synthetic  whether the stream was drawn, not recorded
 
     Raises TraceError for a column of another length or type, a time that is NaN or infinite, an
     unknown operation, a negative size, a code without a name, or an ``armed_s`` before ``time_s``.
@@ -60,6 +58,8 @@ class Trace:
     keys: NDArray[np.object_] | None = None
     size: NDArray[np.int64] | None = None
     armed_s: NDArray[np.float64] | None = None
+    source: str | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         time_s = _floats("time_s", self.time_s)
@@ -137,27 +137,6 @@ class Trace:
         if self.armed_s is not None:
             columns["armed_s"] = self.armed_s
         return pd.DataFrame(columns)
-
-
-def read_trace(path: str | Path) -> Trace:
-    """Read a trace from a parquet file, or from a folder of such, as an ``AccessRecorder`` writes.
-
-    The columns are those of :meth:`Trace.from_frame`. Rows of several files are put in order of
-    time. Raises TraceError where nothing readable is there, and as :meth:`Trace.from_frame` does.
-    """
-    try:
-        files = pyarrow.dataset.dataset(path, format="parquet")
-        names = [name for name in _COLUMNS if name in files.schema.names]
-        frame = files.to_table(columns=names).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise TraceError(
-            f"{path} cannot be read as a trace ({first_line(error)}): give a parquet file, or the "
-            "folder of an AccessRecorder."
-        ) from error
-    return Trace.from_frame(frame)
-
-
-_COLUMNS: Final = ("time_s", "key", "op", "size", "armed_s")
 
 
 def _values(column: pd.Series[Any]) -> NDArray[Any]:

@@ -163,13 +163,15 @@ def test_a_trace_is_read_from_a_file_or_a_folder_of_files(tmp_path):
 
 
 def test_what_is_no_trace_is_refused_in_one_sentence(tmp_path):
-    with pytest.raises(TraceError, match="give a parquet file"):
+    with pytest.raises(TraceError, match=r"cannot be read \(No such file"):
         read_trace(tmp_path / "missing.parquet")
     (tmp_path / "text.parquet").write_text("not parquet")
-    with pytest.raises(TraceError, match="give a parquet file"):
+    with pytest.raises(TraceError, match="in no format that is recognised"):
         read_trace(tmp_path / "text.parquet")
-    frame().drop(columns="op").to_parquet(tmp_path / "text.parquet")
-    with pytest.raises(TraceError, match="needs the column 'op'"):
+    with pytest.raises(TraceError, match="give a parquet file"):
+        read_trace(tmp_path / "text.parquet", format="parquet")
+    frame().drop(columns="key").to_parquet(tmp_path / "text.parquet")
+    with pytest.raises(TraceError, match="needs the column 'key'"):
         read_trace(tmp_path / "text.parquet")
 
 

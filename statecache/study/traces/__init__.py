@@ -1,0 +1,22 @@
+"""Recorded streams of cache operations: what they are, how they are read, written and drawn."""
+
+from statecache.study.traces.formats import FORMATS
+from statecache.study.traces.reading import Recording, read_recording, read_trace
+from statecache.study.traces.rows import Malformed
+from statecache.study.traces.trace import DELETE, OPERATIONS, READ, WRITE, Trace, TraceError
+from statecache.study.traces.writing import write_trace
+
+__all__ = [
+    "DELETE",
+    "FORMATS",
+    "OPERATIONS",
+    "READ",
+    "WRITE",
+    "Malformed",
+    "Recording",
+    "Trace",
+    "TraceError",
+    "read_recording",
+    "read_trace",
+    "write_trace",
+]
