@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import statecache
-from statecache import _run_commands, _trace_commands
+from statecache import _advise_commands, _run_commands, _trace_commands
 from statecache._sync.cached_state_manager import CachedStateManager
 from statecache._terminal import UsageError, err, out, study_installed
 from statecache.config import CacheConfig, url_from_env
@@ -41,6 +41,7 @@ app = typer.Typer(
 study = typer.Typer(help="Measure what a TTL is worth.", no_args_is_help=True)
 app.add_typer(study, name="study")
 _run_commands.register(study)
+_advise_commands.register(app)
 _trace_commands.register(app)
 
 

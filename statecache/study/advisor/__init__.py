@@ -1,0 +1,1 @@
+"""Which TTL to run: the advice on a trace, within limits."""
