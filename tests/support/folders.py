@@ -63,6 +63,7 @@ def write_folder(folder: Path, table: pa.Table, cuts: list[int], row_group: int)
     edges = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
     for number, (start, end) in enumerate(pairwise(edges)):
         part = table.slice(start, end - start)
-        if number % 2:  # as AccessRecorder writes them
-            part = part.set_column(2, "op", part["op"].dictionary_encode())
+        if number % 2 and "op" in table.schema.names:  # as AccessRecorder writes them
+            place = part.schema.get_field_index("op")
+            part = part.set_column(place, "op", part["op"].dictionary_encode())
         pq.write_table(part, folder / f"part-{number:04d}.parquet", row_group_size=row_group)

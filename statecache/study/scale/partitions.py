@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from statecache.errors import first_line
 from statecache.study.errors import StudyError
 from statecache.study.scale.survey import Unit
-from statecache.study.traces import OPERATIONS, Trace, TraceError
+from statecache.study.traces import DELETE, Trace
+from statecache.study.traces.parquet import Reading, unreadable
+from statecache.study.traces.rows import UNKNOWN_SIZE, Collector, Rows, Tally
 
 __all__ = ["MAX_PARTITIONS", "Partition", "Split", "read_partition", "split_unit"]
 
@@ -36,18 +37,25 @@ BLOCK_ROWS: Final = 500_000
 MAX_PARTITIONS: Final = 10_000
 """With more of them a block's batches would hold a few dozen rows each."""
 
-
 _WRITTEN: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 """Takes half the disk, and within the noise the same time."""
+
+_READ_ROWS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What became of a unit: rows a partition, and its first and last ``time_s``."""
+    """What became of a unit: rows a partition, first and last ``time_s``, and what was left out.
+
+    The times are infinite, and the wrong way round, where no row is left. ``sized`` is whether a
+    size is known.
+    """
 
     rows: NDArray[np.int64]
     first_s: float
     last_s: float
+    sized: bool
+    lines: Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +65,40 @@ class Partition:
     files: tuple[str, ...]
     number: int
     of: int
-    rows: int
+    sized: bool
 
 
 def split_unit(
     unit: Unit,
-    columns: tuple[str, ...],
+    reading: Reading,
     n_partitions: int,
     target: str,
     block_rows: int = BLOCK_ROWS,
 ) -> Split:
     """Write a unit's rows to the file ``target``, by partition; whole or not at all.
 
-    Raises TraceError for values that a trace cannot hold, by file and row, and StudyError where
-    the file cannot be written. Done twice, also at the same time, the file is the same.
+    Rows that are malformed are left out and counted, as ``read_trace`` does. Done twice, also at
+    the same time, the file is the same. Raises TraceError where the unit cannot be read, StudyError
+    where the file cannot be written.
     """
     rows = np.zeros(n_partitions, dtype=np.int64)
-    first_s, last_s = np.inf, -np.inf
+    first_s, last_s, sized, lines = np.inf, -np.inf, False, Tally()
     unfinished = Path(f"{target}.{secrets.token_hex(4)}.unfinished")
-    blocks = _blocks(unit, columns, block_rows)
-    first = next(blocks)
+    file: pa.RecordBatchFileWriter | None = None
     try:
-        with pa.ipc.new_file(unfinished, first.schema, options=_WRITTEN) as file:
-            for block in chain([first], blocks):
-                belongs = _partition_of(block["key"], n_partitions)
-                order = np.argsort(belongs, kind="stable")
-                counts = np.bincount(belongs, minlength=n_partitions)
-                _write(file, block.take(pa.array(order)), counts)
-                rows += counts
-                times = block["time_s"].to_numpy()
-                first_s = min(first_s, float(times.min()))
-                last_s = max(last_s, float(times.max()))
-        unfinished.replace(target)
+        for block, tally in _blocks(unit, reading, block_rows):
+            counts, ordered = _by_partition(block, n_partitions)
+            file = file or pa.ipc.new_file(unfinished, block.schema, options=_WRITTEN)
+            _write(file, ordered, counts)
+            rows += counts
+            times = block["time_s"].to_numpy()
+            first_s = min(first_s, times.min(initial=np.inf))
+            last_s = max(last_s, times.max(initial=-np.inf))
+            sized = sized or _knows_sizes(block)
+            lines += tally
+        if file is not None:
+            file.close()
+            unfinished.replace(target)
     except OSError as error:
         raise StudyError(
             f"The partitions cannot be written to {target} ({first_line(error)}): give another "
@@ -96,51 +106,22 @@ def split_unit(
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
-    return Split(rows, first_s, last_s)
+    return Split(rows, float(first_s), float(last_s), sized, lines)
 
 
 def read_partition(partition: Partition) -> Trace:
     """Read the operations on the partition's keys."""
-    columns: dict[str, NDArray[Any]] = {}
-    names = []
-    end = 0
+    collector = Collector()
     for batch in _batches(partition):
-        start, end = end, end + batch.num_rows
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if pa.types.is_large_string(column.type):
-                names.append(column.dictionary_encode())
-                continue
-            values = column.to_numpy()
-            whole = columns.setdefault(name, np.empty(partition.rows, dtype=values.dtype))
-            whole[start:end] = values
-    keys = None
-    if names:
-        coded = pa.chunked_array(names).unify_dictionaries().combine_chunks()
-        keys = coded.dictionary.to_numpy(zero_copy_only=False)
-        columns["key"] = coded.indices.to_numpy()
-    elif "key" in columns and columns["key"].dtype == np.uint64:  # as Trace.from_frame numbers them
-        columns["key"], hashes = pd.factorize(columns["key"])
-        keys = np.array([str(one) for one in hashes], dtype=object)
-    return _trace(columns, keys)
-
-
-def _trace(columns: dict[str, NDArray[Any]], keys: NDArray[np.object_] | None) -> Trace:
-    empty = np.empty(0)
-    return Trace(
-        time_s=columns.get("time_s", empty),
-        key=columns.get("key", empty.astype(np.int64)),
-        op=columns.get("op", empty.astype(np.uint8)),
-        keys=keys,
-        size=columns.get("size"),
-        armed_s=columns.get("armed_s"),
-    )
-
-
-def _write(file: pa.RecordBatchFileWriter, block: pa.RecordBatch, rows: NDArray[np.int64]) -> None:
-    """Append one batch a partition; the block is ordered by partition."""
-    ends = np.cumsum(rows)
-    for start, count in zip((ends - rows).tolist(), rows.tolist(), strict=True):
-        file.write_batch(block.slice(start, count))
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        key = columns.pop("key")
+        arrays = {name: column.to_numpy() for name, column in columns.items()}
+        names = pa.types.is_string(key.type)
+        collector.add(Rows(key=key if names else key.to_numpy(), **arrays))
+    trace = collector.trace(source=None, synthetic=False)
+    if partition.sized and trace.size is None:  # unknown here, and known elsewhere in the folder
+        return replace(trace, size=np.zeros(len(trace), dtype=np.int64))
+    return trace
 
 
 def _batches(partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -150,66 +131,92 @@ def _batches(partition: Partition) -> Iterator[pa.RecordBatch]:
                 yield file.get_batch(number)
 
 
-def _blocks(unit: Unit, columns: tuple[str, ...], block_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the unit's rows as a trace has them, at least a block: columns of one type, checked.
-
-    time_s, armed_s float64; key int64 or large_string; op uint8; size int64.
-    """
-    try:
-        with pq.ParquetFile(unit.path) as file:
-            before = sum(file.metadata.row_group(i).num_rows for i in range(unit.row_groups[0]))
-            for batch in file.iter_batches(
-                block_rows, row_groups=list(unit.row_groups), columns=columns, use_threads=False
-            ):
-                yield _as_trace(batch, columns, unit.path, before)
-                before += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise TraceError(
-            f"{unit.path} cannot be read as a trace ({first_line(error)}): write it anew."
-        ) from error
+def _blocks(
+    unit: Unit, reading: Reading, block_rows: int
+) -> Iterator[tuple[pa.RecordBatch, Tally]]:
+    """Yield the unit's rows, a block's worth at a time, and what was left out of them."""
+    held: list[Rows] = []
+    for rows in _rows(unit, reading):
+        held.append(rows)
+        if sum(len(one.time_s) for one in held) >= block_rows:
+            yield _block(held)
+            held = []
+    if held:
+        yield _block(held)
 
 
-def _as_trace(
-    batch: pa.RecordBatch, columns: tuple[str, ...], path: str, before: int
-) -> pa.RecordBatch:
-    values = []
-    for name in columns:
-        column = batch[name]
-        if column.null_count:
-            row = before + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-            raise TraceError(f"{name} in row {row} of {path} is null: drop the row or fill it in.")
-        values.append(_codes(column, path, before) if name == "op" else _cast(name, column))
-    checked = pa.record_batch(values, names=list(columns))
-    try:  # the trace's own rules; in here the rows are counted from the start of the batch
-        numbers = {name: checked[name].to_numpy() for name in columns if name != "key"}
-        _trace(numbers | {"key": np.zeros(batch.num_rows, dtype=np.int32)}, None)
-    except TraceError as error:
-        raise TraceError(f"In {path}, rows counted from {before}: {error}") from error
-    return checked
+def _rows(unit: Unit, reading: Reading) -> Iterator[Rows]:
+    before = unit.before
+    for path, pieces in groupby(unit.pieces, key=lambda piece: piece.path):
+        groups = [piece.row_group for piece in pieces]
+        try:
+            # a page at a time; what reads data sets would hold a row group, of any size
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                names = [name for name in reading.columns if name in file.schema_arrow.names]
+                for batch in file.iter_batches(_READ_ROWS, groups, names, use_threads=False):
+                    yield reading.rows(_conformed(batch, reading), before)
+                    before += len(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(path, error) from error
 
 
-def _cast(name: str, column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if name != "key":
-        return pc.cast(column, pa.int64() if name == "size" else pa.float64())
-    if pa.types.is_uint64(column.type):
-        return column
-    return pc.cast(column, pa.int64() if pa.types.is_integer(column.type) else pa.large_string())
+def _conformed(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:
+    """Give a file's rows the columns and types of the first file."""
+    columns = {}
+    for name in reading.columns:
+        kind = reading.schema.field(name).type
+        if name not in batch.schema.names:
+            columns[name] = pa.nulls(len(batch), kind)
+            continue
+        column = batch.column(name)
+        if column.type != kind:
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            column = column.cast(kind.value_type if pa.types.is_dictionary(kind) else kind)
+        columns[name] = column
+    return pa.record_batch(columns)
 
 
-def _codes(column: pa.Array, path: str, before: int) -> pa.Array:
-    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    places = {name: code for code, name in enumerate(OPERATIONS)}
-    known = [places.get(name, len(OPERATIONS)) for name in coded.dictionary.to_pylist()]
-    codes = np.array(known or [0], dtype=np.uint8)[coded.indices.to_numpy()]
-    if np.any(unknown := codes >= len(OPERATIONS)):
-        row = int(np.argmax(unknown))
-        raise TraceError(
-            f"The operation in row {before + row} of {path} is {column[row].as_py()!r}, which is "
-            f"unknown: use one of {', '.join(OPERATIONS)}."
-        )
-    return pa.array(codes)
+def _block(held: list[Rows]) -> tuple[pa.RecordBatch, Tally]:
+    tally = Tally()
+    for rows in held:
+        tally += rows.tally
+    columns = {
+        name: np.concatenate([getattr(rows, name) for rows in held])
+        for name in ("time_s", "op", "size", "armed_s")
+        if getattr(held[0], name) is not None
+    }
+    keys = [rows.key for rows in held]
+    if isinstance(keys[0], np.ndarray):
+        whole = np.concatenate(keys)
+        # as int64 where that holds it, so that hash and type are the same in all files
+        key = pa.array(whole if whole.dtype == np.uint64 else whole.astype(np.int64))
+    else:
+        key = pa.concat_arrays(keys)
+    return pa.record_batch({"key": key} | columns), tally
+
+
+def _by_partition(
+    block: pa.RecordBatch, n_partitions: int
+) -> tuple[NDArray[np.int64], pa.RecordBatch]:
+    """Return the rows a partition, and the block ordered by partition."""
+    belongs = _partition_of(block["key"], n_partitions)
+    counts = np.bincount(belongs, minlength=n_partitions)
+    return counts, block.take(pa.array(np.argsort(belongs, kind="stable")))
+
+
+def _write(file: pa.RecordBatchFileWriter, block: pa.RecordBatch, rows: NDArray[np.int64]) -> None:
+    ends = np.cumsum(rows)
+    for start, count in zip((ends - rows).tolist(), rows.tolist(), strict=True):
+        file.write_batch(block.slice(start, count))
+
+
+def _knows_sizes(block: pa.RecordBatch) -> bool:
+    # a delete has none, whatever is written beside it
+    if "size" not in block.schema.names:
+        return False
+    known = (block["size"].to_numpy() != UNKNOWN_SIZE) & (block["op"].to_numpy() != DELETE)
+    return bool(known.any())
 
 
 def _partition_of(key: pa.Array, n_partitions: int) -> NDArray[np.uint16]:

@@ -1,35 +1,44 @@
-"""What a folder of parquet files holds, told from its metadata alone."""
+"""What a folder of parquet files holds, told from its metadata."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.dataset
-import pyarrow.parquet as pq
 
-from statecache.errors import first_line
-from statecache.study.traces import TraceError
+from statecache.study.traces.layout import Columns
+from statecache.study.traces.parquet import Reading, open_parquet, reading_of, unreadable
 
-__all__ = ["Survey", "Unit", "survey_folder"]
+__all__ = ["Piece", "Survey", "Unit", "survey_folder"]
 
 UNIT_ROWS: Final = 1_000_000
-"""Rows that a task reads, at least, where files and row groups allow: what a task costs is nothing
-against them, and a lost worker loses no more."""
+"""Rows that a task reads, at least, where there are so many: what a task costs is nothing against
+them, and a lost worker loses no more."""
 
-_NEEDED: Final = ("time_s", "key", "op")
-_COLUMNS: Final = (*_NEEDED, "size", "armed_s")
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A row group of a file."""
+
+    path: str
+    row_group: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Consecutive row groups of a file, which one task reads from front to back."""
+    """Consecutive pieces, which one task reads; ``before`` are the rows of the units before it."""
 
-    path: str
-    row_groups: tuple[int, ...]
-    rows: int
+    pieces: tuple[Piece, ...]
+    before: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in the unit."""
+        return sum(piece.rows for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,79 +46,42 @@ class Survey:
     """The folder's rows as units, in the order in which ``read_trace`` has them."""
 
     units: tuple[Unit, ...]
-    columns: tuple[str, ...]
+    reading: Reading
 
     @property
     def rows(self) -> int:
-        """Requests in the folder."""
+        """Rows in the folder."""
         return sum(unit.rows for unit in self.units)
 
 
-def survey_folder(folder: str | Path, unit_rows: int = UNIT_ROWS) -> Survey:
-    """Look through a parquet file or a folder of such; no row is read.
+def survey_folder(
+    folder: str | Path, columns: Columns | None = None, unit_rows: int = UNIT_ROWS
+) -> Survey:
+    """Look through a parquet file or a folder of such; ``columns`` are those of ``read_trace``.
 
-    The columns are those of ``Trace.from_frame``, and the same in every file. Raises TraceError
-    where nothing readable is there, or where files do not fit together.
+    Raises TraceError where nothing readable is there, or columns are missing.
     """
+    # an absolute path means the same to every worker, wherever it was started
+    path = Path(folder).resolve()
+    files = open_parquet(path)
     try:
-        # an absolute path means the same to every worker, wherever it was started
-        paths = pyarrow.dataset.dataset(Path(folder).resolve(), format="parquet").files
-        files = [(path, pq.ParquetFile(path)) for path in paths]
+        reading = reading_of(files, columns)
+        pieces = [
+            Piece(fragment.path, group.id, group.num_rows)
+            for fragment in files.get_fragments()
+            for group in fragment.row_groups
+            if group.num_rows
+        ]
     except (OSError, pa.ArrowException) as error:
-        raise TraceError(
-            f"{folder} cannot be read as a trace ({first_line(error)}): give a folder of parquet "
-            "files."
-        ) from error
-    if not files:
-        raise TraceError(f"{folder} holds no parquet file: give the folder of a trace.")
-    columns = _common_columns(files)
-    units = [unit for path, file in files for unit in _units(path, file.metadata, unit_rows)]
-    return Survey(tuple(units), columns)
+        raise unreadable(path, error) from error
+    return Survey(tuple(_units(pieces, unit_rows)), reading)
 
 
-def _common_columns(files: list[tuple[str, pq.ParquetFile]]) -> tuple[str, ...]:
-    first_path, first = files[0]
-    for path, file in files:
-        schema = file.schema_arrow
-        for name in _COLUMNS:
-            if name in _NEEDED and name not in schema.names:
-                raise TraceError(f"{path} has no column {name!r}: a trace needs it.")
-            if (name in schema.names) != (name in first.schema_arrow.names):
-                raise TraceError(
-                    f"Only one of {first_path} and {path} has a column {name!r}: give both of "
-                    "them the same columns."
-                )
-        kinds = {_kind_of_key(one) for one in (first.schema_arrow, schema)}
-        if len(kinds) > 1:
-            raise TraceError(
-                f"The keys are {' and '.join(sorted(kinds))} in {first_path} and {path}: write "
-                "them as one type."
-            )
-    return tuple(name for name in _COLUMNS if name in first.schema_arrow.names)
-
-
-def _kind_of_key(schema: pa.Schema) -> str:
-    kind = schema.field("key").type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_uint64(kind):
-        return "uint64"
-    if pa.types.is_integer(kind):
-        return "integers"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "names"
-    raise TraceError(f"The column key holds {kind}: give integers or names.")
-
-
-def _units(path: str, metadata: pq.FileMetaData, unit_rows: int) -> list[Unit]:
-    """Join row groups until a unit has its rows; a larger row group is a unit of its own."""
-    units = []
-    groups: list[int] = []
-    rows = 0
-    for group in range(metadata.num_row_groups):
-        groups.append(group)
-        rows += metadata.row_group(group).num_rows
-        if rows >= unit_rows or (rows and group + 1 == metadata.num_row_groups):
-            units.append(Unit(path, tuple(groups), rows))
-            groups, rows = [], 0
-    return units
+def _units(pieces: list[Piece], unit_rows: int) -> Iterator[Unit]:
+    """Join pieces until a unit has its rows; a larger piece is a unit of its own."""
+    before = rows = start = 0
+    for end, piece in enumerate(pieces, 1):
+        rows += piece.rows
+        if rows >= unit_rows or end == len(pieces):
+            yield Unit(tuple(pieces[start:end]), before)
+            start, before, rows = end, before + rows, 0

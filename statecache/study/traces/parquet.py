@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +19,21 @@ from numpy.typing import NDArray
 from statecache.errors import first_line
 from statecache.study.traces import operations
 from statecache.study.traces.checks import Checks
-from statecache.study.traces.layout import Columns, Layout, find_columns
+from statecache.study.traces.layout import Columns, find_columns
 from statecache.study.traces.rows import UNKNOWN_SIZE, Rows, Tally, shown
 from statecache.study.traces.times import Unit, guess_unit, seconds
 from statecache.study.traces.trace import READ, TraceError
 
-__all__ = ["ABOUT", "about_parquet", "is_parquet", "read_parquet"]
+__all__ = [
+    "ABOUT",
+    "Reading",
+    "about_parquet",
+    "is_parquet",
+    "open_parquet",
+    "read_parquet",
+    "reading_of",
+    "unreadable",
+]
 
 ABOUT: Final = b"statecache.trace"
 """Where a file's metadata say what the trace is: JSON with ``source`` and ``synthetic``."""
@@ -48,55 +58,80 @@ def is_parquet(path: Path) -> bool:
 def about_parquet(path: Path) -> tuple[str | None, bool]:
     """Return what the files say of the trace: its source, and whether it is synthetic."""
     try:
-        said = json.loads((_dataset(path).schema.metadata or {}).get(ABOUT, b"{}"))
+        said = json.loads((open_parquet(path).schema.metadata or {}).get(ABOUT, b"{}"))
         source = said.get("source")
         return source if isinstance(source, str) else None, said.get("synthetic") is True
     except (ValueError, AttributeError):
         return None, False
 
 
-def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, Rows]]:
-    """Yield the share read and its operations; raises TraceError where nothing can be read."""
-    files = _dataset(path)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows become operations, the same for every part of a file or folder.
+
+    ``roles`` are ours (time, key, op, size, armed_s) to the columns' names; ``unit`` is the times'.
+    """
+
+    schema: pa.Schema
+    roles: dict[str, str]
+    unit: Unit
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read."""
+        return list(dict.fromkeys(self.roles.values()))
+
+    def rows(self, batch: pa.RecordBatch, before: int) -> Rows:
+        """Return the operations of a part, which comes after so many rows."""
+        parts = {role: batch.column(name) for role, name in self.roles.items()}
+        return _rows(parts, self.unit, before + 1)
+
+
+def reading_of(files: pa.dataset.Dataset, columns: Columns | None) -> Reading:
+    """Return how files are to be read; raises TraceError where columns are missing."""
     names = files.schema.names
     layout = find_columns(names, columns)
     roles = {
         role: names[place]
-        for role in ("time", "key", "op", "size", "armed_s", "count")
-        if (place := getattr(layout, role)) is not None and role != "count"
+        for role in ("time", "key", "op", "size", "armed_s")
+        if (place := getattr(layout, role)) is not None
     }
+    unit = layout.unit
+    if unit is None:
+        first = next(files.to_batches(columns=[roles["time"]], batch_size=_BATCH), None)
+        times = [] if first is None else first.column(0)[:100].to_pylist()
+        unit = guess_unit([str(value) for value in times if value is not None])
+    return Reading(files.schema, roles, unit)
+
+
+def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, Rows]]:
+    """Yield the share read and its operations; raises TraceError where nothing can be read."""
+    files = open_parquet(path)
     read = 0
     try:
+        reading = reading_of(files, columns)
         total = max(files.count_rows(), 1)
-        batches = files.to_batches(columns=list(dict.fromkeys(roles.values())), batch_size=_BATCH)
-        unit: Unit | None = None
-        for batch in batches:
-            parts = {role: batch.column(name) for role, name in roles.items()}
-            unit = unit or _unit(parts["time"], layout)
-            yield (read + len(batch)) / total, _rows(parts, unit, read + 1)
+        for batch in files.to_batches(columns=reading.columns, batch_size=_BATCH):
+            yield (read + len(batch)) / total, reading.rows(batch, read)
             read += len(batch)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _dataset(path: Path) -> pa.dataset.Dataset:
+def open_parquet(path: Path) -> pa.dataset.Dataset:
+    """Return a file, or the files of a folder; raises TraceError where there is no parquet."""
     try:
         return pyarrow.dataset.dataset(path, format="parquet")
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> TraceError:
+def unreadable(path: Path | str, error: Exception) -> TraceError:
+    """Return what to raise where Arrow cannot read on."""
     return TraceError(
         f"{path} cannot be read as a trace ({first_line(error)}): give a parquet file, or the "
         "folder of an AccessRecorder."
     )
-
-
-def _unit(times: pa.Array, layout: Layout) -> Unit:
-    if layout.unit is not None:
-        return layout.unit
-    return guess_unit([str(value) for value in times[:100].to_pylist() if value is not None])
 
 
 def _rows(parts: dict[str, pa.Array], unit: Unit, first: int) -> Rows:

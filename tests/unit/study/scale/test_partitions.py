@@ -16,21 +16,25 @@ from support.folders import tables, write_folder
 from statecache.study.errors import StudyError
 from statecache.study.scale.partitions import Partition, read_partition, split_unit
 from statecache.study.scale.survey import survey_folder
-from statecache.study.traces import TraceError, read_trace
+from statecache.study.traces import TraceError, read_recording, read_trace
+from statecache.study.traces.rows import Tally
 
 
 def partitions_of(folder, scratch, *, n_partitions, unit_rows=7, block_rows=3):
-    survey = survey_folder(folder, unit_rows)
+    survey = survey_folder(folder, unit_rows=unit_rows)
     files = tuple(str(scratch / f"{number}.arrow") for number in range(len(survey.units)))
     splits = [
-        split_unit(unit, survey.columns, n_partitions, file, block_rows)
+        split_unit(unit, survey.reading, n_partitions, file, block_rows)
         for unit, file in zip(survey.units, files, strict=True)
     ]
     rows = np.sum([split.rows for split in splits], axis=0, dtype=int)
-    return [
-        read_partition(Partition(files, number, n_partitions, int(count)))
-        for number, count in enumerate(np.atleast_1d(rows))
+    sized = any(split.sized for split in splits)
+    parts = [
+        read_partition(Partition(files, number, n_partitions, sized))
+        for number in range(n_partitions if files else 0)
     ]
+    assert [len(part) for part in parts] == rows.tolist() or not files
+    return parts
 
 
 def rows_by_key(trace):
@@ -89,16 +93,16 @@ def test_splitting_holds_a_block_and_reading_a_partition_not_the_trace(tmp_path)
     write_folder(tmp_path / "trace", table, [], 100_000)
     whole = table.nbytes
     del table
-    survey = survey_folder(tmp_path / "trace", n)
+    survey = survey_folder(tmp_path / "trace", unit_rows=n)
 
     target = str(tmp_path / "unit.arrow")
     split, peak = peak_of(
-        lambda: split_unit(survey.units[0], survey.columns, n_partitions, target, 50_000)
+        lambda: split_unit(survey.units[0], survey.reading, n_partitions, target, 50_000)
     )
     assert split.rows.sum() == n
     assert peak < whole / 4
 
-    partition = Partition((target,), 3, n_partitions, int(split.rows[3]))
+    partition = Partition((target,), 3, n_partitions, sized=False)
     part, peak = peak_of(lambda: read_partition(partition))
     assert len(part) < 1.1 * n / n_partitions
     assert peak < 4 * whole / n_partitions
@@ -126,29 +130,36 @@ def test_a_split_done_again_leaves_the_same_file_and_nothing_else(tmp_path):
     target.parent.mkdir()
     contents = []
     for _ in range(2):
-        split_unit(survey.units[0], survey.columns, 2, str(target))
+        split_unit(survey.units[0], survey.reading, 2, str(target))
         contents.append(target.read_bytes())
     assert contents[0] == contents[1]
     assert list(target.parent.iterdir()) == [target]
 
 
-BAD = {
-    "op": (["read", "peek"], r"operation in row 1 of .*part-0000.parquet is 'peek'"),
-    "time_s": ([0.0, None], r"time_s in row 1 of .*part-0000.parquet is null"),
-    "key": (["a", None], r"key in row 1 of .*part-0000.parquet is null"),
-    "size": ([1, -4], r"part-0000.parquet.* size in row 1 is -4"),
-    "armed_s": ([5.0, -1.0], r"part-0000.parquet.* armed_s in row 1 is -1.0, before its time_s"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_what_a_trace_cannot_hold_is_named_by_file_and_row(tmp_path, name):
-    values, message = BAD[name]
-    columns = {"time_s": [0.0, 1.0], "key": ["a", "b"], "op": ["read", "write"]}
-    write_folder(tmp_path / "trace", pa.table(columns | {name: values}), [], 10)
-    with pytest.raises(TraceError, match=message):
-        partitions_of(tmp_path / "trace", tmp_path, n_partitions=2)
-    assert not list(tmp_path.glob("*.arrow*"))
+def test_malformed_rows_are_left_out_and_counted_as_read_trace_does(tmp_path):
+    table = pa.table(
+        {
+            "time_s": [0.0, None, 2.0, 3.0, 4.0, 5.0, 6.0],
+            "key": ["a", "b", None, "a", "c", "b", "a"],
+            "op": ["read", "read", "read", "peek", "write", "delete", "read"],
+            "size": [1, 2, 3, 4, None, None, -7],
+        }
+    )
+    write_folder(tmp_path / "trace", table, [2, 5], 2)
+    survey = survey_folder(tmp_path / "trace", unit_rows=1)
+    lines = Tally()
+    for unit in survey.units:
+        lines += split_unit(unit, survey.reading, 2, str(tmp_path / "x.arrow")).lines
+    recording = read_recording(tmp_path / "trace")
+    assert (lines.lines, lines.malformed, lines.first_malformed) == (
+        recording.lines,
+        recording.malformed,
+        recording.first_malformed,
+    )
+    assert lines.malformed == 4
+    parts = partitions_of(tmp_path / "trace", tmp_path, n_partitions=2)
+    found = {key: rows for part in parts for key, rows in rows_by_key(part).items()}
+    assert found == rows_by_key(recording.trace)
 
 
 def test_a_file_that_is_cut_off_is_named(tmp_path):
@@ -157,11 +168,11 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
     )
     write_folder(tmp_path / "trace", table, [], 5_000)
     survey = survey_folder(tmp_path / "trace")
-    path = Path(survey.units[0].path)
+    path = Path(survey.units[0].pieces[0].path)
     content = path.read_bytes()
     path.write_bytes(content[:4] + b"\xff" * 2_000 + content[2_004:])
     with pytest.raises(TraceError, match=r"part-0000.parquet cannot be read as a trace"):
-        split_unit(survey.units[0], survey.columns, 2, str(tmp_path / "unit.arrow"))
+        split_unit(survey.units[0], survey.reading, 2, str(tmp_path / "unit.arrow"))
 
 
 def test_a_scratch_folder_that_is_gone_is_named(tmp_path):
@@ -169,4 +180,4 @@ def test_a_scratch_folder_that_is_gone_is_named(tmp_path):
     write_folder(tmp_path / "trace", table, [], 10)
     survey = survey_folder(tmp_path / "trace")
     with pytest.raises(StudyError, match=r"cannot be written to .*/gone/unit.arrow"):
-        split_unit(survey.units[0], survey.columns, 2, str(tmp_path / "gone" / "unit.arrow"))
+        split_unit(survey.units[0], survey.reading, 2, str(tmp_path / "gone" / "unit.arrow"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support.folders import write_folder
 
@@ -19,11 +18,16 @@ def test_units_are_whole_row_groups_in_the_order_of_the_files(tmp_path):
     table = pa.table({"time_s": [0.0] * 10, "key": [1] * 10, "op": ["read"] * 10})
     write_folder(tmp_path, table, [7], 2)
     survey = survey_folder(tmp_path, unit_rows=4)
-    assert [(Path(unit.path).name, unit.row_groups, unit.rows) for unit in survey.units] == [
-        ("part-0000.parquet", (0, 1), 4),
-        ("part-0000.parquet", (2, 3), 3),
-        ("part-0001.parquet", (0, 1), 3),
+    found = [
+        [(Path(piece.path).name, piece.row_group, piece.rows) for piece in unit.pieces]
+        for unit in survey.units
     ]
+    assert found == [
+        [("part-0000.parquet", 0, 2), ("part-0000.parquet", 1, 2)],
+        [("part-0000.parquet", 2, 2), ("part-0000.parquet", 3, 1), ("part-0001.parquet", 0, 2)],
+        [("part-0001.parquet", 1, 1)],
+    ]
+    assert [(unit.before, unit.rows) for unit in survey.units] == [(0, 4), (4, 5), (9, 1)]
     assert survey.rows == 10
 
 
@@ -38,41 +42,24 @@ def test_one_file_is_a_trace_too(tmp_path):
     assert survey_folder(tmp_path / "part-0000.parquet").rows == 3
 
 
-def test_what_is_optional_is_found(tmp_path):
-    table = pa.table({**GOOD, "size": [1, 2, 3], "outcome": ["hit"] * 3})
+def test_columns_are_found_by_common_names_or_those_given(tmp_path):
+    table = pa.table({"timestamp": [1e12, 2e12], "key_id": [1, 2], "kind": ["get", "set"]})
     write_folder(tmp_path, table, [], 2)
-    assert survey_folder(tmp_path).columns == ("time_s", "key", "op", "size")
-
-
-def refused(tmp_path, *files):
-    for number, columns in enumerate(files):
-        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
-    with pytest.raises(TraceError) as caught:
-        survey_folder(tmp_path)
-    return str(caught.value)
+    assert survey_folder(tmp_path).reading.roles == {"time": "timestamp", "key": "key_id"}
+    reading = survey_folder(tmp_path, {"time_us": "timestamp", "op": "kind"}).reading
+    assert reading.roles == {"time": "timestamp", "key": "key_id", "op": "kind"}
+    assert reading.unit == "us"
+    assert survey_folder(tmp_path).reading.unit == "ms", "by what the times look like"
 
 
 def test_a_missing_column_is_named(tmp_path):
-    assert "0.parquet has no column 'op'" in refused(tmp_path, {"time_s": [0.0], "key": [1]})
-
-
-def test_columns_that_only_some_files_have_are_named(tmp_path):
-    message = refused(tmp_path, GOOD, {**GOOD, "size": [1, 2, 3]})
-    assert "Only one of" in message
-    assert "'size'" in message
-
-
-def test_keys_of_two_kinds_are_named(tmp_path):
-    message = refused(tmp_path, GOOD, {**GOOD, "key": ["a", "b", "c"]})
-    assert "The keys are integers and names" in message
-
-
-def test_keys_that_are_neither_numbers_nor_names_are_named(tmp_path):
-    assert "The column key holds double" in refused(tmp_path, {**GOOD, "key": [0.5, 1.5, 2.5]})
+    write_folder(tmp_path, pa.table({"time_s": [0.0]}), [], 2)
+    with pytest.raises(TraceError, match="A trace needs the column 'key'"):
+        survey_folder(tmp_path)
 
 
 def test_a_folder_without_files_is_named(tmp_path):
-    with pytest.raises(TraceError, match="holds no parquet file"):
+    with pytest.raises(TraceError, match="A trace needs the column"):
         survey_folder(tmp_path)
 
 

@@ -69,7 +69,7 @@ def test_the_workers_of_a_scheduler_count_the_same_and_stay(folder, expected):
         assert len(worker_processes()) == 2
 
 
-@pytest.mark.parametrize("step", ["splitting by key", "replaying"])
+@pytest.mark.parametrize("step", ["dividing by key", "replaying"])
 def test_a_worker_killed_halfway_changes_nothing(folder, expected, step):
     killed = []
 

@@ -17,7 +17,7 @@ from support.folders import tables, write_folder
 from statecache.study.errors import StudyError
 from statecache.study.replay import hit_curve
 from statecache.study.scale import distributed_tally, hit_curve_of_folder
-from statecache.study.scale.job import ROW_BYTES, suggested_partitions
+from statecache.study.scale.divided import ROW_BYTES, suggested_partitions
 from statecache.study.scale.partitions import split_unit
 from statecache.study.scale.survey import survey_folder
 from statecache.study.traces import TraceError, read_trace
@@ -80,7 +80,7 @@ def test_a_folder_larger_than_a_block_and_a_unit_is_counted_whole(tmp_path, monk
         }
     )
     write_folder(tmp_path, table, [10_000], 2_000)
-    monkeypatch.setattr(survey_folder, "__defaults__", (4_000,))
+    monkeypatch.setattr(survey_folder, "__defaults__", (None, 4_000))
     monkeypatch.setattr(split_unit, "__defaults__", (1_500,))
     found = hit_curve_of_folder(tmp_path, TTLS, workers=1)
     assert_same(found, hit_curve(read_trace(tmp_path), TTLS))
@@ -94,7 +94,7 @@ def test_progress_rises_to_the_end(folder):
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert {what for _, what in told} == {"splitting by key", "replaying"}
+    assert {what for _, what in told} == {"dividing by key", "replaying"}
 
 
 def test_nothing_is_left_in_the_scratch_folder(folder, tmp_path):
