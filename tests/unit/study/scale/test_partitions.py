@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,3 +182,19 @@ def test_a_scratch_folder_that_is_gone_is_named(tmp_path):
     survey = survey_folder(tmp_path / "trace")
     with pytest.raises(StudyError, match=r"cannot be written to .*/gone/unit.arrow"):
         split_unit(survey.units[0], survey.reading, 2, str(tmp_path / "gone" / "unit.arrow"))
+
+
+def test_files_of_other_types_and_fewer_columns_are_read_as_read_trace_does(tmp_path):
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    one = {"time_s": [0.0, 3.0], "key": [1, 2], "op": ["read", "write"], "size": [10, 20]}
+    pq.write_table(pa.table(one), folder / "a.parquet")
+    other = pa.table({"extra": [1, 2], "time_s": [1, 2], "key": pa.array([2, 1], pa.int32())})
+    pq.write_table(
+        other.append_column("op", pa.array(["read", "delete"]).dictionary_encode()),
+        folder / "b.parquet",
+    )
+    parts = partitions_of(folder, tmp_path, n_partitions=3)
+    found = {key: rows for part in parts for key, rows in rows_by_key(part).items()}
+    assert found == rows_by_key(read_trace(folder))
+    assert len(found) == 2
