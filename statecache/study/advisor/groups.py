@@ -22,6 +22,7 @@ By = Literal["prefix", "reads"]
 
 _MOST_GROUPS: Final = 8
 _CLASSES: Final = 4
+_PRICES: Final = 500
 _CLASS_NAMES: Final = ("most read", "second", "third", "rarely read", "not read before")
 _PREFIX: Final = re.compile(r"^(.+?)[:/|._-]")
 #: From here on one TTL for all is called a bad compromise.
@@ -64,7 +65,7 @@ class Groups:
     @property
     def worth_it(self) -> bool:
         """Whether one TTL for all is a bad compromise: a point of hits, or a tenth of memory."""
-        return self.gain >= _WORTH_HIT_RATE or self.saved_memory >= _WORTH_MEMORY
+        return bool(self.gain >= _WORTH_HIT_RATE or self.saved_memory >= _WORTH_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def _plans(
         return []
     found = {
         tuple(np.argmax(value - price * cost, axis=1).tolist())
-        for price in np.geomspace(prices.min(), prices.max(), 400)
+        for price in np.geomspace(prices.min() / 100, prices.max(), _PRICES)
     }
     return [np.array(plan) for plan in sorted(found)]
 

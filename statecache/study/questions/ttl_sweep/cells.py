@@ -30,6 +30,10 @@ EXECUTED_LIMIT: Final = 0.005
 PLANNED_LIMIT: Final = 0.01
 
 
+#: What a manager calls an operation → what a trace does.
+_OPERATIONS: Final = {"load": "read", "update": "write", "delete": "delete"}
+
+
 @dataclass(frozen=True, slots=True)
 class Cells:
     """The measured cells of one pass.
@@ -142,7 +146,7 @@ def executed_trace(accesses: pd.DataFrame) -> Trace:
             {
                 "time_s": accesses["started_s"],
                 "key": accesses["key"],
-                "op": np.where(accesses["operation"] == "load", "read", "write"),
+                "op": accesses["operation"].astype(object).map(_OPERATIONS),
                 "armed_s": arrives.fillna(never),
             }
         )
