@@ -27,7 +27,8 @@ class Advice:
 
     ``around`` has the chosen TTL, its half and its double, ascending, with the columns of the
     curve. ``peak_keys`` is the most entries at any instant, under the chosen TTL; NaN where that is
-    not known. ``groups``, ``adaptive`` and ``halves`` are None where they have no meaning.
+    not known. ``groups``, ``adaptive`` and ``halves`` are None where they have no meaning, or where
+    nobody looked, since there was the curve only: ``by_curve_only``.
     """
 
     choice: Choice
@@ -41,6 +42,7 @@ class Advice:
     groups: Groups | None = None
     adaptive: Adaptive | None = None
     halves: Halves | None = None
+    by_curve_only: bool = False
 
     @property
     def feasible(self) -> bool:
@@ -93,7 +95,14 @@ def advise(
     adaptive = adapt(trace, policy, ttls, advice.ttl_s, hit_rate)
     on_progress(1.0, "done")
     peak = float(policy.over_time(trace, advice.ttl_s)["peak_keys"].max())
-    return replace(advice, peak_keys=peak, halves=halves, groups=groups, adaptive=adaptive)
+    return replace(
+        advice,
+        peak_keys=peak,
+        halves=halves,
+        groups=groups,
+        adaptive=adaptive,
+        by_curve_only=False,
+    )
 
 
 def advise_by_curve(
@@ -113,7 +122,7 @@ def advise_by_curve(
     choice = choose(replayed, grid(duration_s, limits.max_stale_s), limits)
     _check_curve(choice.curve, limits)
     around = replayed(rounded(choice.ttl_s * np.array([0.5, 1.0, 2.0])))
-    return Advice(choice, limits, policy, around, operations, keys, duration_s)
+    return Advice(choice, limits, policy, around, operations, keys, duration_s, by_curve_only=True)
 
 
 def _check_limits(limits: Limits, policy: Policy) -> None:

@@ -9,11 +9,11 @@ from typing import Unpack
 from statecache.study.advisor.advice import Advice, advise_by_curve
 from statecache.study.advisor.curve import CurveOf, Policy
 from statecache.study.advisor.limits import Limits
-from statecache.study.progress import Reporter
 from statecache.study.replay.settings import Behaviour
 from statecache.study.scale.divided import Divided, Where, divided, part_of
 from statecache.study.traces import rows
 from statecache.study.traces.layout import Columns
+from statecache.study.traces.reading import OnProgress
 
 __all__ = ["advise_on_folder"]
 
@@ -24,7 +24,7 @@ def advise_on_folder(
     policy: Policy | None = None,
     *,
     columns: Columns | None = None,
-    on_progress: Reporter = lambda _share, _what: None,
+    on_progress: OnProgress = lambda _share, _what: None,
     **where: Unpack[Where],
 ) -> tuple[Advice, rows.Tally]:
     """Advise on the TTL for parquet files, and tell the rows that were left out.
@@ -48,7 +48,7 @@ def advise_on_folder(
         return replace(advice, keys=parts.keys), parts.lines
 
 
-def _replayed(parts: Divided, policy: Policy, on_progress: Reporter) -> CurveOf:
+def _replayed(parts: Divided, policy: Policy, on_progress: OnProgress) -> CurveOf:
     behaviour = asdict(Behaviour(policy.expiry, policy.writes, policy.bypass_share, policy.seed))
     shares = iter(((0.4, 0.7), (0.7, 0.9)))  # the grid; then the refinement, and TTLs for the table
 

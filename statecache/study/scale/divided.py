@@ -7,7 +7,6 @@ with two of them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from statecache.errors import first_line
 from statecache.study.errors import StudyError
-from statecache.study.progress import Reporter
 from statecache.study.replay import Tally, tally
 from statecache.study.scale.partitions import (
     MAX_PARTITIONS,
@@ -34,10 +32,9 @@ from statecache.study.scale.team import Alone, Team, chosen_team
 from statecache.study.traces import TraceError
 from statecache.study.traces import rows as lines
 from statecache.study.traces.layout import Columns
+from statecache.study.traces.reading import OnProgress
 
 __all__ = ["Divided", "Where", "divided", "part_of"]
-
-log = logging.getLogger("statecache")
 
 ROW_BYTES: Final = 150
 """Memory that a request takes while its partition is replayed, with sizes; names come on top."""
@@ -93,7 +90,7 @@ class Divided:
         ] or [Partition((), 0, 1, sized)]  # of no rows at all there is a tally, too
 
     def tally(
-        self, ttls: NDArray[np.float64], behaviour: dict[str, Any], on_progress: Reporter
+        self, ttls: NDArray[np.float64], behaviour: dict[str, Any], on_progress: OnProgress
     ) -> Tally:
         """Replay all partitions; ``behaviour`` are the options of ``replay.tally``."""
         found = self._team.map(
@@ -111,12 +108,12 @@ def divided(
     folder: str | Path,
     columns: Columns | None,
     where: Where,
-    on_progress: Reporter,
+    on_progress: OnProgress,
 ) -> Iterator[Divided]:
     """Divide a parquet file or a folder of such by key; the partitions are removed at the end.
 
-    Rows that are malformed are left out and logged as a warning. Raises TraceError where the folder
-    is no trace, and StudyError for a bad option, where workers are out of reach, are lost more
+    Rows that are malformed are left out and counted. Raises TraceError where the folder is no
+    trace, and StudyError for a bad option, where workers are out of reach, are lost more
     often than Dask repeats, or have too little memory for the largest partition.
     """
     _check_counts(where)
@@ -141,13 +138,13 @@ def suggested_partitions(rows: int, memory: int, workers: int) -> int:
     return min(max(_PARTITIONS_PER_WORKER * workers, for_memory), MAX_PARTITIONS)
 
 
-def part_of(on_progress: Reporter, start: float, end: float) -> Reporter:
+def part_of(on_progress: OnProgress, start: float, end: float) -> OnProgress:
     """Return where to report the progress of a part of the work."""
     return lambda share, what: on_progress(start + (end - start) * share, what)
 
 
 def _split(
-    team: Team, survey: Survey, folder: Path, partitions: int, on_progress: Reporter
+    team: Team, survey: Survey, folder: Path, partitions: int, on_progress: OnProgress
 ) -> Divided:
     files = tuple(str(folder / f"unit-{number:06d}.arrow") for number in range(len(survey.units)))
     splits = team.map(
@@ -173,18 +170,12 @@ def _tally_partition(
 
 
 def _check_lines(folder: str | Path, found: lines.Tally) -> None:
-    if found.first_malformed is None:
-        return
-    row, reason = found.first_malformed
-    if found.malformed == found.lines:
+    if found.first_malformed is not None and found.malformed == found.lines:
+        row, reason = found.first_malformed
         raise TraceError(
             f"No row of {folder} can be read as an operation (row {row}: {reason}): name other "
             "columns."
         )
-    log.warning(
-        "%s: %d of %d rows are malformed and left out; the first is row %d: %s",
-        folder, found.malformed, found.lines, row, reason,
-    )  # fmt: skip
 
 
 def _check_fits(found: Divided, memory: int) -> None:
@@ -220,7 +211,7 @@ def _scratch_folder(where: str | Path | None) -> Iterator[Path]:
         yield Path(path).resolve()
 
 
-def _steps(on_progress: Reporter, steps: int, what: str) -> Callable[[], None]:
+def _steps(on_progress: OnProgress, steps: int, what: str) -> Callable[[], None]:
     done = 0
 
     def on_done() -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from support.folders import write_folder
 
+from statecache.study.advisor import wording
 from statecache.study.advisor.advice import advise
 from statecache.study.advisor.curve import Policy
 from statecache.study.advisor.limits import LimitError, Limits
@@ -41,7 +42,7 @@ def folder(tmp_path_factory):
         (Limits(max_stale_share=0.02), Policy(bypass_share=0.3, seed=5)),
     ],
 )
-def test_it_is_the_advice_on_the_whole_trace(folder, limits, policy, caplog):
+def test_it_is_the_advice_on_the_whole_trace(folder, limits, policy):
     told = []
     found, lines = advise_on_folder(
         folder, limits, policy, workers=1, on_progress=lambda *one: told.append(one)
@@ -53,10 +54,13 @@ def test_it_is_the_advice_on_the_whole_trace(folder, limits, policy, caplog):
     assert found.duration_s == expected.duration_s
     pd.testing.assert_frame_equal(found.choice.curve, expected.choice.curve, rtol=1e-9)
     pd.testing.assert_frame_equal(found.around, expected.around, rtol=1e-9)
+
     assert (found.groups, found.halves, found.adaptive) == (None, None, None)
+    assert wording.halves_sentence(found) == ""
+    assert "replayed in parts" in wording.groups_sentence(found)
+    assert "at most" not in wording.headline(found)
 
     assert (lines.lines, lines.malformed) == (5_000, 1)
-    assert "1 of 5000 rows are malformed and left out; the first is row 5000" in caplog.text
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

@@ -119,6 +119,20 @@ def test_files_without_rows_are_an_empty_trace(tmp_path):
     assert curve["hit_rate"].isna().all()
 
 
+def test_malformed_rows_are_left_out_and_told(tmp_path, caplog):
+    table = pa.table({"time_s": [0.0, None, 2.0], "key": [1, 1, 1], "op": ["read"] * 3})
+    write_folder(tmp_path, table, [], 10)
+    assert hit_curve_of_folder(tmp_path, [5.0], workers=1)["hits"].tolist() == [1]
+    assert "1 of 3 rows are malformed and left out; the first is row 2" in caplog.text
+
+
+def test_a_folder_of_malformed_rows_is_refused(tmp_path):
+    table = pa.table({"time_s": [0.0, 1.0], "key": [1, 1], "op": ["peek"] * 2})
+    write_folder(tmp_path, table, [], 10)
+    with pytest.raises(TraceError, match=r"No row of .* \(row 1: 'peek' is no known operation"):
+        hit_curve_of_folder(tmp_path, [5.0], workers=1)
+
+
 def test_a_key_too_frequent_for_a_worker_is_refused(folder):
     with pytest.raises(StudyError, match=r"The largest partition has [\d,]+ of 1,000 requests"):
         hit_curve_of_folder(folder, TTLS, workers=1, partitions=2, memory=300 * ROW_BYTES)
