@@ -85,15 +85,28 @@ def finish(function: Callable[[V], None], value: V) -> None:
     function(value)
 
 
-class AsyncSlots:
+class _Slots:
     """At most ``limit`` callers inside at a time; 0 is no limit."""
+
+    _new_semaphore: Callable[[int], Any]
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         in_each_process(self._begin)
 
     def _begin(self) -> None:
-        self._semaphore = asyncio.Semaphore(self.limit) if self.limit else None
+        self._semaphore = self._new_semaphore(self.limit) if self.limit else None
+
+    def give_back(self) -> None:
+        """Let the next caller in."""
+        if self._semaphore is not None:
+            self._semaphore.release()
+
+
+class AsyncSlots(_Slots):
+    """At most ``limit`` callers inside at a time; 0 is no limit."""
+
+    _new_semaphore = asyncio.Semaphore
 
     async def take(self, seconds: float) -> bool:
         """Wait for a slot, that long at most; return whether there was one."""
@@ -101,40 +114,26 @@ class AsyncSlots:
             return True
         try:
             async with asyncio.timeout(seconds):
-                return await self._semaphore.acquire()
+                await self._semaphore.acquire()
         except TimeoutError:
             return False
-
-    def give_back(self) -> None:
-        """Let the next caller in."""
-        if self._semaphore is not None:
-            self._semaphore.release()
+        return True
 
 
-class Slots:
+class Slots(_Slots):
     """At most ``limit`` callers inside at a time; 0 is no limit."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        in_each_process(self._begin)
-
-    def _begin(self) -> None:
-        self._semaphore = threading.Semaphore(self.limit) if self.limit else None
+    _new_semaphore = threading.Semaphore
 
     def take(self, seconds: float) -> bool:
         """Wait for a slot, that long at most; return whether there was one."""
-        return self._semaphore is None or self._semaphore.acquire(timeout=seconds)
-
-    def give_back(self) -> None:
-        """Let the next caller in."""
-        if self._semaphore is not None:
-            self._semaphore.release()
+        return self._semaphore is None or bool(self._semaphore.acquire(timeout=seconds))
 
 
 class AsyncBackground:
     """Runs a function beside the callers: one task of the running loop at a time."""
 
-    def __init__(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._name = name
         self._run = run
         self._task: asyncio.Task[None] | None = None
@@ -152,7 +151,7 @@ class AsyncBackground:
         loop = asyncio.get_running_loop()
         task = self._task
         if task is None or task.done() or task.get_loop() is not loop:
-            self._task = loop.create_task(self._main(), name=self._name)
+            self._task = loop.create_task(self._run(), name=self._name)
 
     async def pause(self, seconds: float) -> None:
         """Wait; called by the function."""
@@ -174,9 +173,6 @@ class AsyncBackground:
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
             await asyncio.wait([task])
-
-    async def _main(self) -> None:
-        await self._run()
 
 
 class Background:

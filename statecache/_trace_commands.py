@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def trace_command(
     file: Annotated[
-        str, typer.Argument(help="A recorded stream, a folder of parquet files, or `flights`.")
+        str,
+        typer.Argument(
+            help="A recorded stream, a folder of parquet files, or a name: flights, synthetic:…."
+        ),
     ],
     *,
     format_name: Annotated[

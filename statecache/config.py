@@ -218,7 +218,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, whole: bool 
 
 
 def _check(name: str, value: Any, kind: str, limits: tuple[float, float] | None) -> None:
-    accepted, allowed = _KINDS[kind]
+    accepted, allowed, _parser = _KINDS[kind]
     fits = isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool))
     if limits is not None:
         low, high = limits
@@ -238,31 +238,20 @@ def _utf_8(text: str) -> bytes:
 
 def _parse(variable: str, text: str, kind: str) -> Any:
     try:
-        return _PARSERS[kind](text.strip())
+        return _KINDS[kind][2](text.strip())
     except (ValueError, KeyError):
         raise ConfigError(f"{variable} is {text!r}: take {_KINDS[kind][1]}.") from None
 
 
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True} | {
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True)
+_BOOLEANS |= dict.fromkeys(("false", "0", "no", "off"), False)
 
-#: A field's annotation → the types of value it takes, and how they are called.
-_KINDS: dict[str, tuple[type | UnionType, str]] = {
-    "bool": (bool, "true or false"),
-    "int": (int, "a whole number"),
-    "float": (int | float, "a number"),
-    "str": (str, "a text"),
-}
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "bool": lambda text: _BOOLEANS[text.lower()],
-    "int": int,
-    "float": float,
-    "str": str,
+#: A field's annotation → the types of value it takes, how they are called, and what parses them.
+_KINDS: dict[str, tuple[type | UnionType, str, Callable[[str], Any]]] = {
+    "bool": (bool, "true or false", lambda text: _BOOLEANS[text.lower()]),
+    "int": (int, "a whole number", int),
+    "float": (int | float, "a number", float),
+    "str": (str, "a text", str),
 }
 
 

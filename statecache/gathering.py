@@ -11,17 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
-from statecache.forking import in_each_child, in_each_process, leave_to_parent
+from statecache.forking import in_each_process
+from statecache.lanes import Lanes, answer, fail
 from statecache.stats import Tally
 
-__all__ = [
-    "GatheredReads",
-    "GatheredWrites",
-    "async_gathered_reads",
-    "async_gathered_writes",
-    "gathered_reads",
-    "gathered_writes",
-]
+__all__ = ["AsyncGatheredReads", "AsyncGatheredWrites", "GatheredReads", "GatheredWrites"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -42,7 +36,7 @@ WRITE_LANES = 2
 ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
 
 
-class GatheredReads(Generic[T]):
+class AsyncGatheredReads(Generic[T]):
     """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares."""
 
     def __init__(self, read_many: ReadMany[T]) -> None:
@@ -51,7 +45,7 @@ class GatheredReads(Generic[T]):
 
     def _begin(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[T]]] = {}
-        self._lanes = _Lanes(READ_LANES, self._next)
+        self._lanes = Lanes(READ_LANES, self._next)
 
     def call(self, key: str) -> asyncio.Future[T]:
         """Return what will be the outcome for the key."""
@@ -81,15 +75,15 @@ class GatheredReads(Generic[T]):
             outcomes = await self._read_many(list(batch))
         except BaseException as error:
             for futures in batch.values():
-                _fail(futures, error)
+                fail(futures, error)
             if not isinstance(error, Exception):
                 raise
             return
         for key, futures in batch.items():
-            _answer(futures, outcomes[key])
+            answer(futures, outcomes[key])
 
 
-class GatheredWrites(Generic[T, V]):
+class AsyncGatheredWrites(Generic[T, V]):
     """Commits what callers write one by one (``None`` deletes), in order per key.
 
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
@@ -120,7 +114,7 @@ class GatheredWrites(Generic[T, V]):
         #: Keys that are being committed, for whose end their next writes wait; versions order the
         #: rest.
         self._committing: set[str] = set()
-        self._lanes = _Lanes(WRITE_LANES, self._next)
+        self._lanes = Lanes(WRITE_LANES, self._next)
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
@@ -167,7 +161,7 @@ class GatheredWrites(Generic[T, V]):
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
-                    _answer(write.futures, outcomes[key])
+                    answer(write.futures, outcomes[key])
         except BaseException as error:
             _fail_all(batch, error)
             raise
@@ -209,7 +203,7 @@ class _Write(Generic[T]):
 
     def refuse(self, error: InvalidState) -> _Write[T] | None:
         """Fail the caller whose state was refused; return what is to be written instead."""
-        _fail([self.futures.pop()], error)
+        fail([self.futures.pop()], error)
         if not self.outdone:
             return None
         self.encoded = self.outdone.pop()
@@ -230,88 +224,12 @@ def _without_refused(
         yield {keys[0]: write}
 
 
-class _Lanes:
-    """Runs batches, so many at a time; what is offered in one turn of the loop is one batch."""
-
-    def __init__(self, count: int, take: Callable[[], Awaitable[None] | None]) -> None:
-        self._free = count
-        self._take = take
-        self._scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_lane: set[asyncio.Task[Any]] = set()
-        in_each_child(self._begin)
-
-    def _begin(self) -> None:
-        leave_to_parent(self._tasks)  # what they wait for is on connections of its own
-
-    def offer(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take a batch at the end of this turn of the loop, or when a lane is free."""
-        if self._free and not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._start, loop)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._scheduled = False
-        while self._free and (batch := self._take()) is not None:
-            self._free -= 1
-            task = loop.create_task(self._drive(loop, batch))
-            self._in_lane.add(task)
-            self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._tasks.discard)
-
-    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the next batch begin, though the one that calls this goes on."""
-        task = asyncio.current_task()
-        if task is not None and task in self._in_lane:
-            self._in_lane.discard(task)
-            self._free += 1
-            self.offer(loop)
-
-    async def _drive(self, loop: asyncio.AbstractEventLoop, batch: Awaitable[None]) -> None:
-        try:
-            await batch
-        finally:
-            self.leave(loop)
-
-
-def _answer(futures: list[asyncio.Future[T]], outcome: T) -> None:
-    for future in futures:
-        if not future.done():  # its caller was cancelled
-            future.set_result(outcome)
-
-
 def _fail_all(batch: dict[str, _Write[T]], error: BaseException) -> None:
     for write in batch.values():
-        _fail(write.futures, error)
+        fail(write.futures, error)
 
 
-def _fail(futures: list[asyncio.Future[T]], error: BaseException) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if isinstance(error, Exception):
-            future.set_exception(error)
-        else:
-            future.cancel()
-
-
-def async_gathered_reads(read_many: ReadMany[T]) -> GatheredReads[T]:
-    """Return what gathers the reads of an asynchronous manager."""
-    return GatheredReads(read_many)
-
-
-def async_gathered_writes(
-    commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
-    pass_on: Callable[[V], Awaitable[dict[str, T]]],
-    tally: Tally,
-    *,
-    halves: bool,
-) -> GatheredWrites[T, V]:
-    """Return what gathers the writes of an asynchronous manager."""
-    return GatheredWrites(commit, pass_on, tally, halves=halves)
-
-
-def gathered_reads(*_parts: object) -> Any:
+def _refuse(*_parts: object, **_options: object) -> Any:
     """Refuse: threads have no turns of an event loop to gather in."""
     raise ConfigError(
         "gather is True, which needs asyncio: set it to False (STATE_CACHE_GATHER), or use "
@@ -319,6 +237,6 @@ def gathered_reads(*_parts: object) -> Any:
     )
 
 
-def gathered_writes(*parts: object, **_options: object) -> Any:
-    """Refuse, as ``gathered_reads`` does."""
-    return gathered_reads(*parts)
+#: The twins that managers with threads find here.
+GatheredReads: Any = _refuse
+GatheredWrites: Any = _refuse

@@ -36,7 +36,8 @@ class MemoryTier:
         clock: Callable[[], float] = time.monotonic,
         watched: Callable[[str], bool] = lambda _trigger_id: False,
     ) -> None:
-        self._limit = limit
+        #: How many states are kept at most; 0 is off.
+        self.limit = limit
         self._ttl_s = ttl_s
         self._clock = clock
         self._watched = watched
@@ -90,11 +91,13 @@ class MemoryTier:
                 watched = self._watched(trigger_id) if held is None else held[3]
                 states[trigger_id] = (payload, version, until, watched)
                 states.move_to_end(trigger_id)
-                if len(states) > self._limit:
+                if len(states) > self.limit:
                     states.popitem(last=False)
 
     def changed(self, versions: Mapping[str, int]) -> None:
         """Drop states that are older than these versions, and remember that they are."""
+        if not self.limit:
+            return
         states, recent = self._states, self._recent
         with self._lock:
             self.changes += 1

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import redis.exceptions
-
-from statecache._async.link import AsyncLink
-from statecache.breaker import Breaker
+from statecache._async.commands import FAILED, FENCE_SCRIPT, PUT_SCRIPT, AsyncCommands
 from statecache.clock import ServerClock
 from statecache.codec import compact
 from statecache.compression import pack, unpack
@@ -29,35 +23,8 @@ from statecache.stats import Tally
 
 __all__ = ["AsyncStateCache"]
 
-log = logging.getLogger("statecache")
-
 #: Entries in one call of a script: the server does nothing else meanwhile (about 3 µs each).
 BATCH = 256
-
-#: What says that the server is in trouble, as opposed to one key or one command.
-_UNWELL = (
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.BusyLoadingError,
-    redis.exceptions.AuthenticationError,
-    redis.exceptions.NoPermissionError,
-    OSError,
-    TimeoutError,
-)
-
-
-class _Script(NamedTuple):
-    source: bytes
-    digest: str
-
-    @classmethod
-    def read(cls, name: str) -> _Script:
-        source = resources.files("statecache").joinpath(f"lua/{name}.lua").read_bytes()
-        return cls(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
-
-
-_PUT, _FENCE = _Script.read("put"), _Script.read("fence")
-
 
 #: An entry on its way to the cache: trigger id, head, time to live in ms, payload.
 _Item: TypeAlias = tuple[str, bytes, int, bytes]
@@ -69,8 +36,11 @@ class AsyncStateCache:
     def __init__(
         self, client: AsyncRedis | None, config: CacheConfig, tally: Tally, lifetimes: Lifetimes
     ) -> None:
-        self.timeout_s = config.timeout_ms / 1000
-        self.link = AsyncLink(client, self.timeout_s)
+        self._timeout_s = config.timeout_ms / 1000
+        self._commands = AsyncCommands(client, config, tally)
+        self._breaker = self._commands.breaker
+        #: For who listens, on a connection of their own.
+        self.link = self._commands.link
         #: On which other processes are told of changes: no state's key, since ids hold no U+0000.
         self.channel = config.key_prefix + "\0changed"
         self._epoch_key = config.key_prefix + "\0epoch"
@@ -83,9 +53,6 @@ class AsyncStateCache:
         self._tally = tally
         self._lifetimes = lifetimes
         self._clock = ServerClock()
-        #: Operations that the server refuses, and whose refusal has been logged.
-        self._refused: set[str] = set()
-        self._breaker = Breaker(config.breaker_threshold, config.breaker_max_wait_ms)
 
     @property
     def is_left_alone(self) -> bool:
@@ -98,7 +65,7 @@ class AsyncStateCache:
         """Look a state up."""
         if not self._breaker.allows():
             return Lookup(reason="bypassed")
-        reply = await self._call("get", self.timeout_s, "GET", self._prefix + trigger_id)
+        reply = await self._commands.call("get", self._timeout_s, "GET", self._prefix + trigger_id)
         return self._read(reply)
 
     async def get_many(self, trigger_ids: Sequence[str]) -> dict[str, Lookup]:
@@ -106,7 +73,7 @@ class AsyncStateCache:
         if len(trigger_ids) == 1:
             return {trigger_ids[0]: await self.get(trigger_ids[0])}
         lookups: dict[str, Lookup] = {}
-        ends = time.monotonic() + self.timeout_s
+        ends = time.monotonic() + self._timeout_s
         for begin in range(0, len(trigger_ids), 2 * BATCH):
             batch = trigger_ids[begin : begin + 2 * BATCH]
             left = ends - time.monotonic()
@@ -114,9 +81,9 @@ class AsyncStateCache:
                 lookups |= dict.fromkeys(batch, Lookup(reason="bypassed"))
                 continue
             keys = [self._prefix + trigger_id for trigger_id in batch]
-            reply = await self._call("get", left, "MGET", *keys)
+            reply = await self._commands.call("get", left, "MGET", *keys)
             known = isinstance(reply, list) and len(reply) == len(batch)
-            raws = reply if known else [_FAILED] * len(batch)
+            raws = reply if known else [FAILED] * len(batch)
             lookups |= zip(batch, map(self._read, raws), strict=True)
         return lookups
 
@@ -125,13 +92,13 @@ class AsyncStateCache:
 
         ``None`` where the cache is to be left alone, does not tell its time, or has had all of it.
         """
-        began, left_s = time.monotonic(), self.timeout_s - spent_s
+        began, left_s = time.monotonic(), self._timeout_s - spent_s
         if left_s <= 0:
             return None
         if not self._clock.is_known:
             if not self._breaker.allows():
                 return None
-            await self._run(_PUT, "time", left_s, [], 0, 1, b"", _token(), "", 0)
+            await self._run_put("time", left_s, [], 0, 1, b"", _token(), "", 0)
             if not self._clock.is_known:
                 return None
         now = time.monotonic()
@@ -141,9 +108,9 @@ class AsyncStateCache:
 
     async def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what was committed after ``moment``, a tombstone where the row is deleted."""
-        tombstone_ms = self._config.tombstone_ms
+        life_ms = self._config.tombstone_ms
         items = [
-            (trigger_id, format_head(version, TOMBSTONE), tombstone_ms, b"")
+            _bare(trigger_id, version, TOMBSTONE, life_ms)
             if payload is None
             else self._item(trigger_id, version, payload)
             for trigger_id, (payload, version) in rows.items()
@@ -153,10 +120,7 @@ class AsyncStateCache:
     async def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
         """Send readers of these states to the database unless the cache has these versions."""
         life_ms = self._config.tombstone_ms
-        items = [
-            (trigger_id, format_head(version, FENCE), life_ms, b"")
-            for trigger_id, version in versions.items()
-        ]
+        items = [_bare(key, version, FENCE, life_ms) for key, version in versions.items()]
         moment = await self.moment()
         if moment is None:
             return dict.fromkeys(versions, Put.FAILED)
@@ -171,12 +135,7 @@ class AsyncStateCache:
         items = [
             self._item(trigger_id, version, payload)
             if payload is not None
-            else (
-                trigger_id,
-                format_head(version, NONE),
-                deleted_ms if version else negative_ms,
-                b"",
-            )
+            else _bare(trigger_id, version, NONE, deleted_ms if version else negative_ms)
             for trigger_id, (payload, version) in rows.items()
             if payload is not None or negative_ms
         ]
@@ -208,8 +167,8 @@ class AsyncStateCache:
         match = ("MATCH", pattern, "COUNT", 1_000)
         cursor, again = (str(secrets.randbits(32)).encode(), True) if anywhere else (b"0", False)
         while True:
-            reply = await self._call("scan", self.timeout_s, "SCAN", cursor, *match)
-            if reply is _FAILED:
+            reply = await self._commands.call("scan", self._timeout_s, "SCAN", cursor, *match)
+            if reply is FAILED:
                 yield None
                 return
             cursor, keys = reply
@@ -226,13 +185,13 @@ class AsyncStateCache:
     async def _fence_off(self, trigger_ids: list[str], epoch: bytes) -> bool:
         if not self._breaker.allows():
             return False
-        keys = [self._prefix + trigger_id for trigger_id in trigger_ids]
+        keys = [self._epoch_key, *(self._prefix + trigger_id for trigger_id in trigger_ids)]
         values = (self._config.tombstone_ms, epoch, self.channel, self._prefix_bytes)
-        reply = await self._run(_FENCE, "invalidate", self.timeout_s, keys, *values)
-        return reply is not _FAILED
+        reply = await self._commands.run(FENCE_SCRIPT, "invalidate", self._timeout_s, keys, *values)
+        return reply is not FAILED
 
     def _read(self, raw: Any) -> Lookup:
-        if raw is None or raw is _FAILED:
+        if raw is None or raw is FAILED:
             return Lookup(reason="absent" if raw is None else "error")
         entry = parse_entry(raw) if isinstance(raw, bytes) else None
         if entry is None:
@@ -261,11 +220,7 @@ class AsyncStateCache:
         return trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed
 
     async def _store(
-        self,
-        operation: str,
-        items: Sequence[_Item],
-        moment: Moment,
-        channel: str,
+        self, operation: str, items: Sequence[_Item], moment: Moment, channel: str
     ) -> dict[str, Put]:
         """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows.
 
@@ -277,75 +232,39 @@ class AsyncStateCache:
         for batch in _batches(items):
             names = [item[0] for item in batch]
             left = ends - time.monotonic()
-            reply = _FAILED
+            codes = None
             if left > 0 and self._breaker.allows():
-                keys = [self._prefix + name for name in names]
                 as_of, age = self._clock.at(moment.at), self._config.effective_fill_deadline_ms
                 values = [as_of, age, moment.epoch, _token(), channel, self._prefix_bytes]
                 for _name, head, ttl_ms, payload in batch:
                     values += (head, ttl_ms, payload)
-                reply = await self._run(_PUT, operation, left, keys, *values)
-            if reply is _FAILED:
+                codes = await self._run_put(operation, left, names, *values)
+            if codes is None:
                 outcomes |= dict.fromkeys(names, Put.FAILED)
                 continue
-            codes = reply[2:]
             outcomes |= zip(names, map(_OUTCOMES.__getitem__, codes), strict=True)
             for code in set(codes):
                 self._tally.add(f"{operation}:{_OUTCOMES[code].name}", codes.count(code))
         return outcomes
 
-    async def _run(
-        self, script: _Script, operation: str, seconds: float, keys: list[str], *values: Any
-    ) -> Any:
-        """Run a script on the epoch's key and these; return its reply or ``_FAILED``."""
-        given = (len(keys) + 1, self._epoch_key, *keys, *values)
-        reply = await self._call(operation, seconds, "EVALSHA", script.digest, *given)
-        if reply is _UNKNOWN_SCRIPT:
-            reply = await self._call(operation, seconds, "EVAL", script.source, *given)
-        if reply is _FAILED or script is _FENCE:
-            return reply
+    async def _run_put(
+        self, operation: str, seconds: float, names: Sequence[str], *values: Any
+    ) -> list[int] | None:
+        """Put entries of these names; return their outcomes, ``None`` where nobody knows them."""
+        keys = [self._epoch_key, *(self._prefix + name for name in names)]
+        reply = await self._commands.run(PUT_SCRIPT, operation, seconds, keys, *values)
         match reply:
-            case [int(now), bytes(epoch), *outcomes] if len(outcomes) == len(keys):
+            case [int(now), bytes(epoch), *outcomes] if len(outcomes) == len(names):
                 self._clock.observe(now)
                 self._epoch = epoch
-                return reply
-        self._tally.add(f"error:{operation}:UnexpectedReply")
-        return _FAILED
+                return outcomes
+        if reply is not FAILED:
+            self._tally.add(f"error:{operation}:UnexpectedReply")
+        return None
 
-    async def _call(self, operation: str, seconds: float, *command: Any) -> Any:
-        """Send a command; return its reply, or ``_FAILED`` after noting the trouble."""
-        self._tally.add(f"command:{command[0]}")
-        try:
-            reply = await self.link.call(seconds, *command)
-        except redis.exceptions.NoScriptError:
-            return _UNKNOWN_SCRIPT
-        except redis.exceptions.ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                return _OTHER_TYPE
-            self._note_trouble(operation, error)
-            return _FAILED
-        except Exception as error:  # whatever ails the cache, the caller is not to feel it
-            self._note_trouble(operation, error)
-            return _FAILED
-        if self._breaker.succeeded() or operation in self._refused:
-            self._refused.discard(operation)
-            log.warning("the cache answers again")
-        return reply
 
-    def _note_trouble(self, operation: str, error: Exception) -> None:
-        self._tally.add(f"error:{operation}:{type(error).__name__}")
-        if isinstance(error, _UNWELL):
-            begins = self._breaker.failed()
-        else:  # full or read-only, say: a server that answers, but refuses
-            begins = operation not in self._refused
-            self._refused.add(operation)
-        if begins:
-            log.warning(
-                "the cache cannot %s (%s: %s): PostgreSQL answers until it is back",
-                operation,
-                type(error).__name__,
-                error,
-            )
+def _bare(trigger_id: str, version: int, kind: bytes, life_ms: int) -> _Item:
+    return trigger_id, format_head(version, kind), life_ms, b""
 
 
 def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
@@ -366,8 +285,3 @@ def _token() -> bytes:
 
 #: What the script says became of an entry.
 _OUTCOMES = {put.value: put for put in Put}
-
-#: Replies that no server sends.
-_FAILED: Any = object()
-_OTHER_TYPE: Any = object()
-_UNKNOWN_SCRIPT: Any = object()

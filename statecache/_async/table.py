@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finish
+from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finish, async_sleep
 from statecache.config import CacheConfig
 from statecache.errors import ConfigError, DatabaseError, InvalidState, first_line
 from statecache.forking import in_each_child, leave_to_parent
@@ -29,6 +29,9 @@ BATCH = 1_000
 
 #: Attempts at a statement that another transaction got in the way of.
 ATTEMPTS = 4
+#: Pause before the first repetition, in seconds, longer before each further one: whoever waited for
+#: the rows takes them meanwhile. Who comes back at once takes them away, for the next deadlock.
+PAUSE_S = 0.02
 
 #: The value is at fault: bad data, a constraint, or a trigger that refuses.
 _REFUSED = (pg.DataError, pg.IntegrityError, pg.RaiseException)
@@ -216,6 +219,8 @@ class AsyncStateTable:
                         f"PostgreSQL could not {purpose} "
                         f"({type(error).__name__}: {first_line(error)})."
                     ) from error
+                if undone:
+                    await async_sleep(PAUSE_S * attempt)
         raise AssertionError("there is always another attempt")
 
     async def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:

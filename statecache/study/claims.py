@@ -78,6 +78,10 @@ class Claim:
         """The band for readers, as ``8–100x``."""
         return show_range(self.band.low, self.band.high, self.kind, self.unit, quoted=True)
 
+    def is_judged_by(self, part: str) -> bool:
+        """Return whether it is judged in that notebook, whatever the profile of the part."""
+        return part.partition(".")[0] in self.notebooks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unjudged:

@@ -22,6 +22,7 @@ __all__ = [
     "list_experiments",
     "load_experiment",
     "parse_override",
+    "part_name",
 ]
 
 #: Set by the runner, not by the one who asks.
@@ -42,6 +43,11 @@ class NotebookRun:
     summary: str
     parameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def part(self) -> str:
+        """What its pages and files are called; see ``part_name``."""
+        return part_name(self.name, str(self.parameters.get("profile", "")))
+
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
@@ -50,6 +56,15 @@ class Experiment:
     name: str
     title: str
     notebooks: list[NotebookRun]
+
+
+def part_name(notebook: str, profile: str) -> str:
+    """Return what a notebook's results are called: those of deployment profiles never mix.
+
+    It is the notebook's own name on loopback, else ``<notebook>.<profile>``.
+    """
+    word = re.sub(r"[^\w.-]+", "-", profile.strip())
+    return notebook if word in ("", "loopback") else f"{notebook}.{word}"
 
 
 def list_experiments(folder: Path) -> dict[str, str]:
@@ -67,7 +82,8 @@ def load_experiment(
 ) -> Experiment:
     """Read ``experiments/<name>.yaml`` below ``root`` and check every parameter.
 
-    ``overrides`` are values by parameter, or by ``notebook.parameter``. Raises
+    ``overrides`` are values by parameter, or by ``notebook.parameter``, where the notebook
+    may be given with its profile, as in ``mixed_workload.documented.callers``. Raises
     ``ExperimentError`` for an unknown experiment, notebook or parameter and for a value of
     another type than the notebook's annotation says.
     """
@@ -81,9 +97,17 @@ def load_experiment(
     if not isinstance(entries, list) or not entries:
         raise ExperimentError(f"{path.name} names no notebooks: give a list under 'notebooks'.")
     runs = [_notebook_run(entry, root, path.name) for entry in entries]
+    for number, run in enumerate(runs):
+        if run.part in [other.part for other in runs[:number]]:
+            raise ExperimentError(
+                f"{path.name} asks for {run.part!r} twice: only its profile tells runs of a "
+                "notebook apart."
+            )
     for key, value in (overrides or {}).items():
         _override(runs, key, value)
-    return Experiment(name, str(content.get("title", name)), runs)
+    # What overrides have made alike runs once.
+    unlike = list({run.part: run for run in reversed(runs)}.values())[::-1]
+    return Experiment(name, str(content.get("title", name)), unlike)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -118,11 +142,10 @@ def _notebook_run(entry: Any, root: Path, source: str) -> NotebookRun:
 
 def _override(runs: Sequence[NotebookRun], key: str, value: Any) -> None:
     """Set a parameter in every notebook that declares it, or in the one that is named."""
-    notebook, dot, parameter = key.partition(".")
-    chosen = [run for run in runs if not dot or run.name == notebook]
-    parameter = parameter if dot else key
+    notebook, dot, parameter = key.rpartition(".")
+    chosen = [run for run in runs if not dot or notebook in (run.name, run.part)]
     if not chosen:
-        known = [run.name for run in runs]
+        known = [run.part for run in runs]
         raise ExperimentError(
             f"{key!r} names no notebook of this experiment: {_choose(notebook, known)}"
         )

@@ -95,9 +95,9 @@ def summarise(
     and the headlines. Judged are the claims that any of the notebooks is there to judge, and all
     of them for the ``whole``, or where the notebook ``verdicts`` is among them.
     """
-    names = {one.notebook for one in found}
+    names = [one.notebook for one in found]
     whole = whole or "verdicts" in names
-    here = {key: one for key, one in claims.items() if whole or names & set(one.notebooks)}
+    here = {key: one for key, one in claims.items() if whole or any(map(one.is_judged_by, names))}
     rows = judge_all(here, [one for findings in found for one in findings.measured])
     if len(found) == 1:
         answer = list(found[0].answer)
@@ -110,7 +110,12 @@ def summarise(
         ]
         answer = [tally_sentence(rows), *headlines][:_MOST_SENTENCES]
     places = {name: place for place, name in enumerate(_FIGURES)}
-    in_order = sorted(found, key=lambda one: places.get(one.notebook, len(places)))
+    # A notebook that ran on loopback, too, is shown as it is there.
+    apart = [one for one in found if one.notebook.partition(".")[0] in {*names} - {one.notebook}]
+    in_order = sorted(
+        (one for one in found if one not in apart),
+        key=lambda one: places.get(one.notebook, len(places)),
+    )
     figures = [figure for one in in_order for figure in one.figures]
     shown = [figure for figure in figures if figure.get("overview")] or figures
     return {

@@ -40,7 +40,7 @@ def show_picture(
 def verdicts_of(notebook: str, measured: Sequence[Measured]) -> list[dict[str, Any]]:
     """Return the verdicts on the claims that this notebook judges, as ``show_verdicts`` takes."""
     claims = load_claims(find_root())
-    here = {key: claim for key, claim in claims.items() if notebook in claim.notebooks}
+    here = {key: claim for key, claim in claims.items() if claim.is_judged_by(notebook)}
     return judge_all(here, measured)
 
 
@@ -57,6 +57,7 @@ def publish(
 ) -> None:
     """Write what was measured as parquet, and what was found; then sum up the run so far.
 
+    ``notebook`` is the part's name: see ``experiments.part_name``.
     ``answer`` begins with the headline, a sentence that stands for itself. What measures it again
     is the run's own command, where the run has one. Raises ``StudyError``.
     """
@@ -70,7 +71,7 @@ def publish(
         NotebookFindings(
             notebook=notebook,
             answer=answer,
-            measured=[replace(one, command=command) for one in measured],
+            measured=[replace(one, command=command, notebook=notebook) for one in measured],
             limits=limits,
             figures=figures,
             noise="" if measurements is None else noise_sentence(measurements),

@@ -57,11 +57,13 @@ def show_range(low: float, high: float, kind: Kind, unit: str, *, quoted: bool =
 
 
 def show_interval(interval: Interval, kind: Kind, unit: str) -> str:
-    """Return the limits of an interval; one repetition has none and says so."""
+    """Return the limits of an interval; says so where there is none, or one that says nothing."""
     if math.isnan(interval.low):
         return "none, one repetition"
     if interval.low == interval.high:
         return "none, counted"
+    if _says_nothing(interval, kind):
+        return "too wide to show"
     return show_range(interval.low, interval.high, kind, unit)
 
 
@@ -70,6 +72,13 @@ def show_number(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _says_nothing(interval: Interval, kind: Kind) -> bool:
+    """Return whether even the order of magnitude is open, as after two repetitions."""
+    if kind in ("share", "yes-no"):
+        return interval.high - interval.low > 2
+    return interval.high > 100 * interval.mean or 100 * interval.low < interval.mean
 
 
 def _scale(value: float, unit: str) -> tuple[float, str]:

@@ -120,9 +120,9 @@ def _set_up(experiment: Experiment, root: Path) -> dict[str, Any]:
     """Return what run.json says of the experiment and of what it runs on, as it is now."""
     return {
         "title": experiment.title,
-        "parameters": {run.name: run.parameters for run in experiment.notebooks},
+        "parameters": {run.part: run.parameters for run in experiment.notebooks},
         "notebooks": [
-            {"name": run.name, "title": run.title, "summary": run.summary}
+            {"name": run.part, "title": run.title, "summary": run.summary}
             for run in experiment.notebooks
         ],
         "profile": "loopback",
@@ -136,7 +136,7 @@ def _run_notebook(
     run: NotebookRun, folder: RunFolder, root: Path, servers: Servers, on_progress: OnProgress
 ) -> str | None:
     """Execute and render one notebook; return why it failed, ``None`` where it did not."""
-    executed = folder.path / f"{run.name}.ipynb"
+    executed = folder.path / f"{run.part}.ipynb"
     token = new_token()
     # Where SQL and keys go that an interrupted kernel could not remove: the runner does.
     variables = servers.environment() | {TOKEN: token}
@@ -145,13 +145,13 @@ def _run_notebook(
         with _watched(folder, on_progress) as progress, _environment(variables | progress):
             execute(run.path, executed, run.parameters | {"run_dir": str(folder.path)}, cwd=root)
     except papermill.exceptions.PapermillExecutionError as error:
-        failure = f"{run.name}: {error.ename}: {error.evalue}"
+        failure = f"{run.part}: {error.ename}: {error.evalue}"
     except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as error:
-        failure = f"{run.name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        failure = f"{run.part}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     finally:
         clean_up(servers, token)
-    on_progress(1.0, f"rendering {run.name}")
-    render_notebook(executed, folder.path / f"{run.name}.html", title=run.title)
+    on_progress(1.0, f"rendering {run.part}")
+    render_notebook(executed, folder.path / f"{run.part}.html", title=run.title)
     return failure
 
 

@@ -216,7 +216,7 @@ def _check(claims: Mapping[str, Claim], one: Measured) -> None:
             f"the claim {claim.id} is not judged in the profile {one.profile!r}: "
             f"claims.yaml names {', '.join(claim.profiles)}."
         )
-    if one.notebook not in claim.notebooks:
+    if not claim.is_judged_by(one.notebook):
         raise StudyError(
             f"the claim {claim.id} is not judged by the notebook {one.notebook!r}: "
             f"claims.yaml names {', '.join(claim.notebooks)}."

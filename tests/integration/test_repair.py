@@ -83,7 +83,7 @@ def test_what_came_together_over_the_limit_is_all_invalidated(
 ) -> None:
     with scratch.manager(kind, redis_url=cache_server.url, **QUICK) as manager:
         bare = getattr(manager, "manager", manager)
-        bare._unrepaired._limit = 10
+        bare._store._unrepaired._limit = 10
         manager.update_states({f"t{n}": 1 for n in range(30)})
         cache_server.fill_up()
         try:
@@ -92,7 +92,7 @@ def test_what_came_together_over_the_limit_is_all_invalidated(
                 assert manager.load_state(f"t{n}") == 2
         finally:
             cache_server.make_room()
-        eventually(lambda: not len(bare._unrepaired))
+        eventually(lambda: not len(bare._store._unrepaired))
         with scratch.manager(kind, redis_url=cache_server.url, **QUICK) as another:
             found = another.load_states(f"t{n}" for n in range(30))
             assert set(found.values()) == {2}

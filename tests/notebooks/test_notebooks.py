@@ -34,7 +34,7 @@ def build() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "notebook", load_experiment("quick", ROOT).notebooks, ids=lambda notebook: notebook.name
+    "notebook", load_experiment("quick", ROOT).notebooks, ids=lambda notebook: notebook.part
 )
 def test_notebook(notebook: NotebookRun, servers: Servers, build: Path) -> None:
     prepared = build / notebook.path.name

@@ -17,7 +17,7 @@ from statecache._acompat import Background, Slots
 from statecache._sync.single_flight import SingleFlight
 from statecache.breaker import Breaker
 from statecache.durations import Durations
-from statecache.gathering import READ_LANES, async_gathered_reads, async_gathered_writes
+from statecache.gathering import READ_LANES, AsyncGatheredReads, AsyncGatheredWrites
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import Row
 from statecache.memory import MemoryTier
@@ -114,8 +114,8 @@ def test_a_batch_that_a_parent_s_loop_runs_holds_up_nobody_in_the_child(writes: 
     async def pass_on(outcomes: dict[str, int]) -> dict[str, int]:
         return outcomes
 
-    reads = async_gathered_reads(run)
-    written = async_gathered_writes(run, pass_on, Tally(), halves=False)
+    reads = AsyncGatheredReads(run)
+    written = AsyncGatheredWrites(run, pass_on, Tally(), halves=False)
 
     async def call() -> int:
         waiting = []

@@ -11,13 +11,13 @@ from statecache.gathering import (
     MAX_BYTES,
     MAX_KEYS,
     WORTH_A_BATCH,
+    AsyncGatheredReads,
+    AsyncGatheredWrites,
     GatheredReads,
-    GatheredWrites,
-    gathered_reads,
 )
 from statecache.stats import Tally
 
-Writes = GatheredWrites[int, dict[str, int]]
+Writes = AsyncGatheredWrites[int, dict[str, int]]
 
 
 async def passed_on(written: dict[str, int]) -> dict[str, int]:
@@ -63,7 +63,7 @@ class Backend:
             raise error
 
     def writes(self) -> Writes:
-        return GatheredWrites(self.write, passed_on, Tally(), halves=False)
+        return AsyncGatheredWrites(self.write, passed_on, Tally(), halves=False)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -93,7 +93,7 @@ async def call(function: Callable[..., Awaitable[Any]], *values: Any) -> Any:
 def test_what_is_asked_for_in_one_turn_is_one_batch() -> None:
     async def test() -> None:
         backend = Backend()
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         found = await asyncio.gather(*(call(reads.call, key) for key in "abcab"))
         assert backend.batches == [["a", "b", "c"]]
         assert found == ["a#1", "b#1", "c#1", "a#1", "b#1"]
@@ -104,7 +104,7 @@ def test_what_is_asked_for_in_one_turn_is_one_batch() -> None:
 def test_a_lone_read_does_not_wait_for_others() -> None:
     async def test() -> None:
         backend = Backend()
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         for n in range(1, 4):
             assert await reads.call("a") == f"a#{n}"
 
@@ -114,7 +114,7 @@ def test_a_lone_read_does_not_wait_for_others() -> None:
 def test_who_comes_while_a_batch_is_under_way_is_not_answered_by_it() -> None:
     async def test() -> None:
         backend = Backend(held=True)
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         first = reads.call("a")
         await turns()
         second = reads.call("a")  # what it is to see may have been written since
@@ -128,7 +128,7 @@ def test_who_comes_while_a_batch_is_under_way_is_not_answered_by_it() -> None:
 def test_a_read_that_waits_does_not_hold_up_the_next_batch() -> None:
     async def test() -> None:
         backend = Backend(held=True)
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         calls = []
         for key in "abcdef":
             calls.append(reads.call(key))
@@ -144,7 +144,7 @@ def test_a_read_that_waits_does_not_hold_up_the_next_batch() -> None:
 def test_a_large_crowd_comes_in_batches_of_limited_size() -> None:
     async def test() -> None:
         backend = Backend()
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         keys = [f"key-{n}" for n in range(2 * MAX_KEYS + 7)]
         found = await asyncio.gather(*map(reads.call, keys))
         assert [len(batch) for batch in backend.batches] == [MAX_KEYS, MAX_KEYS, 7]
@@ -156,7 +156,7 @@ def test_a_large_crowd_comes_in_batches_of_limited_size() -> None:
 def test_an_error_reaches_everybody_in_the_batch_and_nobody_else() -> None:
     async def test() -> None:
         backend = Backend()
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         backend.error = OSError("no route")
         assert all(isinstance(one, OSError) for one in await outcomes(*map(reads.call, "aab")))
         assert await reads.call("a") == "a#2"
@@ -167,7 +167,7 @@ def test_an_error_reaches_everybody_in_the_batch_and_nobody_else() -> None:
 def test_cancelled_readers_disturb_nobody() -> None:
     async def test() -> None:
         backend = Backend(held=True)
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         tasks = [asyncio.create_task(call(reads.call, key)) for key in "aaab"]
         await turns(1)
         tasks[0].cancel()  # before the batch is taken
@@ -187,7 +187,7 @@ def test_cancelled_readers_disturb_nobody() -> None:
 def test_a_cancelled_batch_cancels_its_callers_and_the_next_one_runs() -> None:
     async def test() -> None:
         backend = Backend()
-        reads = GatheredReads(backend.read)
+        reads = AsyncGatheredReads(backend.read)
         backend.error = asyncio.CancelledError()
         found = await outcomes(*map(reads.call, "ab"))
         assert all(isinstance(one, asyncio.CancelledError) for one in found)
@@ -202,7 +202,7 @@ def test_a_cancelled_batch_cancels_its_callers_and_the_next_one_runs() -> None:
 def test_writes_of_one_turn_are_one_batch_and_the_last_of_a_key_wins() -> None:
     async def test() -> None:
         backend, tally = Backend(), Tally()
-        writes: Writes = GatheredWrites(backend.write, passed_on, tally, halves=False)
+        writes: Writes = AsyncGatheredWrites(backend.write, passed_on, tally, halves=False)
         wanted = [("a", b"1"), ("b", b"1"), ("a", None), ("a", b"3"), ("c", None)]
         assert await asyncio.gather(*(writes.call(*one) for one in wanted)) == [1] * 5
         assert backend.batches == [{"a": b"3", "b": b"1", "c": None}]
@@ -353,7 +353,7 @@ def test_batches_of_writes_are_limited_in_keys_and_in_bytes() -> None:
 def test_readers_and_writers_in_a_crowd_with_trouble_are_all_answered() -> None:
     async def test() -> None:
         backend = Backend()
-        reads, writes = GatheredReads(backend.read), backend.writes()
+        reads, writes = AsyncGatheredReads(backend.read), backend.writes()
 
         async def one(n: int) -> None:
             for step in range(20):
@@ -378,7 +378,7 @@ def test_readers_and_writers_in_a_crowd_with_trouble_are_all_answered() -> None:
 
 def test_threads_cannot_gather() -> None:
     with pytest.raises(ConfigError, match="STATE_CACHE_GATHER"):
-        gathered_reads(None, None, Tally())
+        GatheredReads(None, None, Tally())
 
 
 def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
@@ -389,7 +389,7 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
             await gate.wait()
             return written
 
-        writes: Writes = GatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        writes: Writes = AsyncGatheredWrites(backend.write, pass_on, Tally(), halves=False)
         first = writes.call("a", b"1")
         await turns()
         second = writes.call("a", b"2")
@@ -406,7 +406,7 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
 def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
     async def test() -> None:
         backend = Backend()
-        writes: Writes = GatheredWrites(backend.write, passed_on, Tally(), halves=True)
+        writes: Writes = AsyncGatheredWrites(backend.write, passed_on, Tally(), halves=True)
         await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
         assert [len(batch) for batch in backend.batches] == [50, 50]
 
@@ -443,7 +443,7 @@ def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
             told.extend(written)
             return written
 
-        writes: Writes = GatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        writes: Writes = AsyncGatheredWrites(backend.write, pass_on, Tally(), halves=False)
         # The whole is refused, then its first half committed, then the second half fails.
         backend.errors = {3: ConnectionError("gone")}
         calls = [writes.call(key, b"1") for key in "ab"] + [writes.call("c", b"refused")]

@@ -24,6 +24,13 @@ def put(tier: MemoryTier, key: str, version: int = 1, payload: bytes = b"1") -> 
     tier.store({key: Row(payload, version)}, tier.changes)
 
 
+def test_a_tier_that_is_off_keeps_nothing_and_counts_no_changes() -> None:
+    tier, _clock = trusted(limit=0)
+    put(tier, "a")
+    tier.changed({"a": 2})
+    assert (tier.get("a"), len(tier), tier.changes) == (None, 0, 0)
+
+
 def test_what_is_stored_comes_back_as_the_same_bytes() -> None:
     tier, _clock = trusted()
     assert tier.get("a") is None

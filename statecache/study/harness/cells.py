@@ -26,7 +26,7 @@ from statecache.study.harness.loops import Recording, closed_loop, open_loop
 from statecache.study.harness.outages import cache_failure
 from statecache.study.harness.readings import NAN, OPERATIONS, Snapshot, row_of
 from statecache.study.harness.threads import Threads
-from statecache.study.harness.workloads import Plan, arrivals
+from statecache.study.harness.workloads import Plan, arrivals, recorded_arrivals
 from statecache.study.histograms import histogram
 
 __all__ = ["Cell", "Foreign", "Subject", "measure_cell"]
@@ -164,7 +164,7 @@ async def _drive(subject: Subject, plan: Plan | EventPlan, drive: Drive) -> Reco
     manager = subject.manager
     due = None
     if isinstance(drive, Open):
-        due = arrivals(drive.kind, drive.rate_per_s, drive.seconds, seed=subject.runs)
+        due = _due(drive, plan, options["offset"], seed=subject.runs)
     if isinstance(plan, EventPlan):
         return await _run_events(manager, plan, drive, due, options["offset"])
     if isinstance(manager, StateManager):
@@ -175,6 +175,12 @@ async def _drive(subject: Subject, plan: Plan | EventPlan, drive: Drive) -> Reco
     if due is None:
         return await closed_loop(manager, plan, seconds=drive.seconds, **options)
     return await open_loop(manager, plan, due, **options)
+
+
+def _due(drive: Open, plan: Plan | EventPlan, offset: int, seed: int) -> NDArray[np.float64]:
+    if drive.kind == "recorded" and isinstance(plan, Plan):
+        return recorded_arrivals(plan, drive.rate_per_s, drive.seconds, offset)
+    return arrivals(drive.kind, drive.rate_per_s, drive.seconds, seed=seed)
 
 
 async def _run_events(

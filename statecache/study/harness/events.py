@@ -1,4 +1,4 @@
-"""Load by the trigger engine: recorded departures, of each trigger one after the other.
+"""Load by the trigger engine: recorded events, of each trigger one after the other.
 
 An event is a load, an evaluation and an update. An event processor that is partitioned by key
 handles a key's events in their order, so an event waits while its trigger is busy; that wait is
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from statecache import AsyncStateManager
@@ -22,6 +23,7 @@ from statecache.study.engine import INITIAL_STATE, TriggerEngine
 from statecache.study.errors import StudyError
 from statecache.study.flights import flight_stream
 from statecache.study.harness.loops import GRACE, Recording, all_of
+from statecache.study.harness.workloads import Workload
 
 __all__ = ["EVENT", "EngineLoad", "EventPlan", "closed_events", "open_events"]
 
@@ -34,10 +36,10 @@ _DAYS: Final = 7.0
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """Events, one after the other: the trigger and the departure's delay in minutes."""
+    """Events, one after the other: the trigger, and what is evaluated (a delay in minutes)."""
 
     ids: list[str]
-    delays_min: list[float]
+    values: list[float]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,12 +49,15 @@ class EventPlan:
 class EngineLoad:
     """Departures of the busiest routes in the week from ``start``, which begin again at the end.
 
-    Raises ``StudyError`` for a week that has fewer routes or events.
+    With ``trace`` they are the accesses of the busiest keys of a recorded stream instead, and what
+    is evaluated is the seconds since the key's last one. Raises ``StudyError`` for a week or a
+    stream that has fewer triggers or events.
     """
 
     triggers: int = 100
     events: int = 1_000
     start: str = "2013-02-04"
+    trace: str = ""
 
     @property
     def states(self) -> str:
@@ -77,18 +82,32 @@ class EngineLoad:
     @property
     def loaded_ids(self) -> list[str]:
         """The triggers."""
-        return sorted(_routes(self.triggers, self.start))
+        return sorted(self._busiest)
 
     def plan(self, seed: int) -> EventPlan:
         """Return the events in the order of their instants."""
-        stream = flight_stream(start=self.start, days=_DAYS, looks=(), seed=seed)
-        chosen = stream[stream["key"].isin(_routes(self.triggers, self.start))][: self.events]
+        stream = _events(self.start, self.trace, seed)
+        chosen = stream[stream["key"].isin(self._busiest)][: self.events]
         if len(chosen) < self.events:
             raise StudyError(
-                f"the week from {self.start} has {len(chosen)} events of {self.triggers} routes, "
-                f"not {self.events}: ask for fewer, they begin again."
+                f"{self._source} has {len(chosen)} events of {self.triggers} triggers, not "
+                f"{self.events}: ask for fewer, they begin again."
             )
-        return EventPlan(chosen["key"].tolist(), chosen["delay_min"].tolist())
+        return EventPlan(chosen["key"].tolist(), chosen["value"].tolist())
+
+    @property
+    def _source(self) -> str:
+        return "the recorded stream" if self.trace else f"the week from {self.start}"
+
+    @property
+    def _busiest(self) -> frozenset[str]:
+        """The triggers with most events; ties in the order of their names."""
+        uses = _uses(self.start, self.trace)
+        if len(uses) < self.triggers:
+            raise StudyError(
+                f"{self._source} has {len(uses)} triggers, not {self.triggers}: take fewer."
+            )
+        return frozenset(uses.index[: self.triggers])
 
 
 async def closed_events(
@@ -159,17 +178,24 @@ class _Handler:
         trigger_id = self._plan.ids[place]
         async with self._locks[trigger_id]:
             began = time.monotonic()
-            await self._handle(trigger_id, self._plan.delays_min[place])
+            await self._handle(trigger_id, self._plan.values[place])
             ended = time.monotonic()
         recording.writes_raw.append((trigger_id, 0, began, ended))
         recording.requests.append((EVENT, due, began, ended))
 
 
+def _events(start: str, trace: str, seed: int) -> pd.DataFrame:
+    """Return key and value of all events in their order."""
+    if not trace:
+        stream = flight_stream(start=start, days=_DAYS, looks=(), seed=seed)
+        return stream.rename(columns={"delay_min": "value"})[["key", "value"]]
+    plan = Workload(trace=trace).plan(seed)
+    frame = pd.DataFrame({"key": plan.ids, "time_s": plan.times_s})
+    return frame.assign(value=frame.groupby("key")["time_s"].diff().fillna(0.0))
+
+
 @cache
-def _routes(count: int, start: str) -> frozenset[str]:
-    """Return the routes with most departures in the week; ties in the order of their names."""
-    stream = flight_stream(start=start, days=_DAYS, looks=(), seed=0)
-    uses = stream["key"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    if len(uses) < count:
-        raise StudyError(f"the week from {start} has {len(uses)} routes, not {count}: take fewer.")
-    return frozenset(uses.index[:count])
+def _uses(start: str, trace: str) -> pd.Series[int]:
+    """Return the number of events by trigger, most first; ties in the order of their names."""
+    counts = _events(start, trace, seed=0)["key"].value_counts()
+    return counts.sort_index().sort_values(ascending=False, kind="stable")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -25,18 +26,23 @@ __all__ = [
     "arrivals",
     "make_plan",
     "popular_ids",
-    "trace_arrivals",
+    "recorded_arrivals",
+    "recorded_read_share",
     "trace_plan",
 ]
 
 #: How often each key is used: by a power of its rank, all alike, or a few keys most of the time.
 Popularity = Literal["zipf", "uniform", "hot"]
 
-#: When requests start: independently of each other, or at equal distances.
-Arrivals = Literal["poisson", "constant"]
+#: When requests start: independently of each other, at equal distances, or at the distances of a
+#: recorded stream, which are shortened to the rate that is asked for.
+Arrivals = Literal["poisson", "constant", "recorded"]
 
 #: Requests of a plan; callers begin at different places in it and go round.
 STEPS: Final = 1 << 17
+
+#: A trigger id may have so many bytes of UTF-8; see ``codec``.
+_LONGEST_ID: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +68,8 @@ class Workload:
     #: 0 where all have the same size.
     size_bytes: int = 190
     size_sigma: float = 0.0
-    #: File or folder of a recorded stream: its keys, operations and sizes are taken, in its order,
-    #: and nothing is drawn.
+    #: File or folder of a recorded stream: keys, operations and sizes of its first ``STEPS``
+    #: operations are taken, in their order, and nothing is drawn.
     trace: str = ""
 
     def __post_init__(self) -> None:
@@ -132,6 +138,8 @@ class Plan:
     operations: bytes
     #: Bytes of JSON that an update writes; ``None`` where all have the least size.
     sizes: list[int] | None = None
+    #: When a recorded stream asked for them, in seconds; ``None`` where they are drawn.
+    times_s: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -162,17 +170,46 @@ def make_plan(workload: Workload, seed: int, steps: int = STEPS) -> Plan:
 
 
 def trace_plan(trace: Trace) -> Plan:
-    """Return the requests of a recorded stream, in its order; its sizes, where it has any."""
+    """Return the first ``STEPS`` requests of a recorded stream; its sizes, where it has any."""
     names = trace.keys
-    ids = [str(code if names is None else names[code]) for code in trace.key.tolist()]
-    sizes = None if trace.size is None else np.minimum(trace.size, LARGEST_BYTES).tolist()
-    return Plan(ids, trace.op.tobytes(), sizes)
+    codes = trace.key[:STEPS].tolist()
+    ids = [_as_id(str(code if names is None else names[code])) for code in codes]
+    sizes = None if trace.size is None else np.minimum(trace.size[:STEPS], LARGEST_BYTES).tolist()
+    return Plan(ids, trace.op[:STEPS].tobytes(), sizes, trace.time_s[:STEPS])
+
+
+def recorded_read_share(path: str) -> float:
+    """Return the share of reads among the requests of a recorded stream."""
+    operations = np.frombuffer(trace_plan(_recorded(path)).operations, dtype=np.uint8)
+    return float(np.mean(operations == READ))
+
+
+def recorded_arrivals(
+    plan: Plan, rate_per_s: float, seconds: float, offset: int
+) -> NDArray[np.float64]:
+    """Return when the plan's requests from ``offset`` on start, in seconds from 0.
+
+    Their distances are those of the recorded stream, all of them shortened or stretched by one
+    factor, so that the whole stream has the rate that is asked for: bursts stay bursts. Raises
+    ``StudyError`` where the plan was not recorded, or all of it in one instant.
+    """
+    times = plan.times_s
+    if times is None or times[-1] == times[0]:
+        raise StudyError(
+            "the requests have no recorded times: give a stream of more than one instant, or take "
+            "poisson or constant arrivals."
+        )
+    # The stream begins again after one more gap of average length.
+    span = float(times[-1] - times[0]) * len(times) / (len(times) - 1)
+    from_here = np.concatenate([times[offset:], times[:offset] + span]) - times[offset]
+    due = from_here * (len(times) / span / rate_per_s)
+    return np.asarray(due[due < seconds], dtype=np.float64)
 
 
 def arrivals(kind: Arrivals, rate_per_s: float, seconds: float, seed: int) -> NDArray[np.float64]:
     """Return when requests start, in seconds from 0 up to ``seconds``, in order.
 
-    Raises ``StudyError`` where there is none.
+    For recorded ones see ``recorded_arrivals``. Raises ``StudyError`` where there is none.
     """
     if kind == "constant":
         due = np.arange(0.0, seconds, 1 / rate_per_s)
@@ -192,11 +229,6 @@ def arrivals(kind: Arrivals, rate_per_s: float, seconds: float, seed: int) -> ND
     return due
 
 
-def trace_arrivals(trace: Trace, time_scale: float) -> NDArray[np.float64]:
-    """Return when the requests of a recorded stream start, ``time_scale`` times faster."""
-    return np.asarray((trace.time_s - trace.time_s[0]) / time_scale, dtype=np.float64)
-
-
 def popular_ids(plan: Plan, count: int) -> list[str]:
     """Return ids of the plan from the most popular to rare ones, ``count`` in all."""
     names, uses = np.unique(np.array(plan.ids), return_counts=True)
@@ -207,6 +239,14 @@ def popular_ids(plan: Plan, count: int) -> list[str]:
 @cache
 def _recorded(path: str) -> Trace:
     return read_trace(path)
+
+
+def _as_id(name: str) -> str:
+    """Return a recorded name, or what stands for it where no trigger may be called that."""
+    encoded = name.encode("utf-8", "surrogatepass")
+    if 0 < len(encoded) <= _LONGEST_ID and "\0" not in name and name.isprintable():
+        return name
+    return f"recorded-{blake2b(encoded, digest_size=12).hexdigest()}"
 
 
 def _weights(workload: Workload) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from statecache.study.traces.formats import FORMATS
 from statecache.study.traces.reading import Recording, read_recording, read_trace
 from statecache.study.traces.rows import Malformed
+from statecache.study.traces.synthetic import TWITTER_CLUSTERS, Mix, draw_trace
 from statecache.study.traces.trace import DELETE, OPERATIONS, READ, WRITE, Trace, TraceError
 from statecache.study.traces.writing import write_trace
 
@@ -11,11 +12,14 @@ __all__ = [
     "FORMATS",
     "OPERATIONS",
     "READ",
+    "TWITTER_CLUSTERS",
     "WRITE",
     "Malformed",
+    "Mix",
     "Recording",
     "Trace",
     "TraceError",
+    "draw_trace",
     "read_recording",
     "read_trace",
     "write_trace",

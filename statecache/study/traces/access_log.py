@@ -21,6 +21,7 @@ from statecache.study.traces.rows import (
     LineError,
     Operation,
     Rows,
+    are_mostly,
     rows_by_line,
     shown,
 )
@@ -29,7 +30,7 @@ from statecache.study.traces.trace import DELETE, READ, WRITE
 __all__ = ["read_access_log", "recognises_access_log"]
 
 _LINE: Final = re.compile(
-    rb'[^"\[]+\[([^\]]{1,40})\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d{1,15}|-)(?: .*)?', re.DOTALL
+    rb'[^"\[]+\[([^\]]{1,40})\] "([^"\\]*(?:\\.[^"\\]*)*)" (\d{3}) (\d{1,15}|-)(?: .*)?', re.DOTALL
 )
 _TIME: Final = re.compile(
     r"(\d\d)/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)", re.ASCII
@@ -61,7 +62,7 @@ _MONTHS: Final = (
 
 def recognises_access_log(lines: list[bytes]) -> bool:
     """Return whether most of the lines are such a log's."""
-    return 2 * sum(_LINE.fullmatch(line.rstrip(b"\r")) is not None for line in lines) > len(lines)
+    return are_mostly(lines, _LINE)
 
 
 def read_access_log(block: Block) -> Rows:

@@ -38,6 +38,8 @@ def open_csv(lines: list[bytes], columns: Columns | None) -> Delimited:
     delimiter = _delimiter(lines[0])
     names = _fields(lines[0], delimiter)
     header = not (columns and _are_numbers(columns.values()) and _has_a_number(names))
+    if not header:
+        names = [str(number) for number in range(1, len(names) + 1)]
     layout = find_columns(names, columns)
     sample = [
         fields[layout.time]

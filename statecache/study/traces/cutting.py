@@ -17,6 +17,10 @@ from statecache.study.traces.blocks import Block
 __all__ = ["Cut", "Dialect", "cut_block", "split_line"]
 
 
+#: A last line of one column, which a quote that does not end swallows.
+_LAST = b".\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How lines are cut.
@@ -57,8 +61,7 @@ def cut_block(block: Block, how: Dialect) -> Cut:
     count = block.data.count(b"\n")
     if count == 0:
         return Cut([pa.array([], pa.binary())] * how.width, np.empty(0, np.int64), [], 0)
-    empty = block.data[:2].lstrip(b"\r") == b"\n" or b"\n\n" in block.data
-    if not empty and b"\n\r\n" not in block.data:
+    if how.width > 1 and _is_even(block.data) and _is_text(block.data):
         cut = _cut_fast(block, how, count)
         if cut is not None:
             return cut
@@ -75,9 +78,9 @@ def _cut_fast(block: Block, how: Dialect, count: int) -> Cut | None:
     names = [str(place) for place in range(how.width)]
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(block.data),
+            pa.BufferReader(block.data + _LAST),
             read_options=pyarrow.csv.ReadOptions(
-                column_names=names, use_threads=False, block_size=len(block.data) + 1
+                column_names=names, use_threads=False, block_size=len(block.data) + len(_LAST) + 1
             ),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=how.delimiter,
@@ -89,11 +92,11 @@ def _cut_fast(block: Block, how: Dialect, count: int) -> Cut | None:
                 column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
             ),
         )
-    except (pa.ArrowException, UnicodeDecodeError):
+    except pa.ArrowException:
         return None
-    # a quote that does not end swallows lines, and a carriage return makes two of one
-    if len(table) + len(odd) != count:
+    if len(table) + len(odd) != count + 1:  # a quote that does not end swallows lines
         return None
+    odd.pop()
     if how.joins_key and any(columns > how.width for _, columns in odd):
         return None
     lines = np.delete(np.arange(count), [number - 1 for number, _ in odd]) + block.line
@@ -125,6 +128,29 @@ def _cut_by_line(block: Block, how: Dialect) -> Cut:
     columns = [pa.array(column, pa.binary()) for column in zip(*rows, strict=True)]
     none = [pa.array([], pa.binary())] * how.width
     return Cut(columns or none, np.array(lines, dtype=np.int64), faults, blank)
+
+
+def _is_even(data: bytes) -> bool:
+    """Return whether no line is blank, nor has a carriage return within, which pyarrow ends it at.
+
+    Not by a regular expression, which would take longer than the cutting.
+    """
+    if data.startswith((b"\n", b"\r\n")) or b"\n\n" in data:
+        return False
+    if b"\r" not in data:
+        return True
+    return b"\n\r\n" not in data and data.count(b"\r") == data.count(b"\r\n")
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether bytes are UTF-8: pyarrow cannot tell of an odd line that is not."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _numbered(block: Block) -> Iterator[tuple[int, bytes]]:

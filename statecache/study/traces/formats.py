@@ -11,10 +11,15 @@ from statecache.study.traces.access_log import read_access_log, recognises_acces
 from statecache.study.traces.blocks import Block, peek, read_blocks
 from statecache.study.traces.cachelib import open_cachelib, recognises_cachelib
 from statecache.study.traces.csv_table import open_csv, recognises_csv
-from statecache.study.traces.flight_trace import is_flights, read_flights
 from statecache.study.traces.layout import Columns
 from statecache.study.traces.monitor import Monitor, recognises_monitor
-from statecache.study.traces.parquet import is_parquet, read_parquet
+from statecache.study.traces.named import (
+    about_synthetic,
+    is_named,
+    read_flights,
+    read_synthetic,
+)
+from statecache.study.traces.parquet import about_parquet, is_parquet, read_parquet
 from statecache.study.traces.rows import Rows
 from statecache.study.traces.slt import read_slt, recognises_slt
 from statecache.study.traces.trace import TraceError
@@ -33,12 +38,14 @@ _LINES: Final = 200
 class Format:
     """A format: what it is, in words, and how it is read, part by part.
 
-    ``read`` takes the path and the user's columns, which only CSV and parquet look at.
+    ``read`` takes the path and the user's columns, which only CSV and parquet look at. ``about``
+    returns what is said of the trace's source, and whether it is synthetic.
     """
 
     what: str
     read: Callable[[Path, Columns | None], Parts]
     has_columns: bool = False
+    about: Callable[[Path], tuple[str | None, bool]] = lambda _path: (None, False)
 
 
 def recognise(path: Path, columns: Columns | None = None) -> str:
@@ -47,8 +54,8 @@ def recognise(path: Path, columns: Columns | None = None) -> str:
     Raises TraceError where it is none, or cannot be opened. Columns that the user named are those
     of a CSV where the file is not parquet.
     """
-    if is_flights(path):
-        return "flights"
+    if found := next((name for name in _NAMED if is_named(path, name)), None):
+        return found
     if is_parquet(path):
         return "parquet"
     head = peek(path)
@@ -92,6 +99,8 @@ def _begins(lines: list[bytes]) -> str:
     return f" (it begins with {lines[0][:40].decode('utf-8', 'backslashreplace')!r})"
 
 
+_NAMED: Final = ("flights", "synthetic")
+
 _BY_LINES: Final[dict[str, Callable[[list[bytes]], bool]]] = {
     "monitor": recognises_monitor,
     "access-log": recognises_access_log,
@@ -105,7 +114,12 @@ FORMATS: Final[dict[str, Format]] = {
         _read_lines(lambda lines, columns: open_csv(lines, columns).rows),
         has_columns=True,
     ),
-    "parquet": Format("parquet", read_parquet, has_columns=True),
+    "parquet": Format(
+        "columns in one file or a folder of them",
+        read_parquet,
+        has_columns=True,
+        about=about_parquet,
+    ),
     "twitter": Format(
         "Twitter's cache-trace",
         _read_lines(lambda lines, columns: open_twitter(lines, columns).rows),
@@ -121,4 +135,9 @@ FORMATS: Final[dict[str, Format]] = {
     ),
     "monitor": Format("redis-cli MONITOR", _read_lines(lambda _lines, _columns: Monitor().rows)),
     "flights": Format("the flights of 2013", lambda path, _: read_flights(path)),
+    "synthetic": Format(
+        "drawn from published statistics",
+        lambda path, _: read_synthetic(path),
+        about=about_synthetic,
+    ),
 }

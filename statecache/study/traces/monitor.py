@@ -18,19 +18,20 @@ from typing import Final
 
 from statecache.study.traces.blocks import Block
 from statecache.study.traces.redis_commands import is_managers, touches
-from statecache.study.traces.rows import LineError, Operation, Rows, rows_by_line, shown
+from statecache.study.traces.rows import LineError, Operation, Rows, are_mostly, rows_by_line, shown
 
 __all__ = ["Monitor", "recognises_monitor"]
 
 _LINE: Final = re.compile(rb'(\d{1,11}\.\d{1,9}) \[(\d+) (.*?)\] (".*")', re.DOTALL)
-_ARGUMENT: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"(?: |$)', re.DOTALL)
+_ARGUMENT: Final = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"(?: |$)', re.DOTALL)
+_BEGINS: Final = b"OK"
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 
 
 def recognises_monitor(lines: list[bytes]) -> bool:
     """Return whether most of the lines are MONITOR's."""
-    return 2 * sum(_LINE.fullmatch(line.rstrip(b"\r")) is not None for line in lines) > len(lines)
+    return are_mostly([line for line in lines if line != _BEGINS], _LINE)
 
 
 class Monitor:
@@ -44,7 +45,7 @@ class Monitor:
         return rows_by_line(block, self._operations)
 
     def _operations(self, line: bytes) -> Iterator[Operation]:
-        if line.strip() == b"OK":  # how it begins
+        if line.strip() == _BEGINS:
             return
         found = _LINE.fullmatch(line)
         if found is None:

@@ -111,7 +111,13 @@ def read_parquet(path: Path, columns: Columns | None) -> Iterator[tuple[float, R
     try:
         reading = reading_of(files, columns)
         total = max(files.count_rows(), 1)
-        for batch in files.to_batches(columns=reading.columns, batch_size=_BATCH):
+        batches = files.to_batches(
+            columns=reading.columns,
+            batch_size=_BATCH,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        for batch in batches:
             yield (read + len(batch)) / total, reading.rows(batch, read)
             read += len(batch)
     except (OSError, pa.ArrowException) as error:

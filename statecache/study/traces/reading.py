@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from statecache.study.traces.formats import FORMATS, recognise
 from statecache.study.traces.layout import Columns
-from statecache.study.traces.parquet import about_parquet
 from statecache.study.traces.rows import Collector, Malformed, Tally
 from statecache.study.traces.trace import Trace, TraceError
 
@@ -98,7 +97,7 @@ def read_recording(
     tally = collector.tally
     if tally.first_malformed is not None and tally.malformed == tally.lines - tally.ignored:
         raise TraceError(_nothing(path, name, tally))
-    source, synthetic = about_parquet(path) if name == "parquet" else (None, False)
+    source, synthetic = FORMATS[name].about(path)
     return Recording(
         trace=collector.trace(source=source or path.name, synthetic=synthetic),
         format=name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ __all__ = [
     "Operation",
     "Rows",
     "Tally",
+    "are_mostly",
     "rows_by_line",
     "shown",
 ]
@@ -214,7 +216,15 @@ def rows_by_line(block: Block, parse: Callable[[bytes], Iterable[Operation]]) ->
     )
 
 
+def are_mostly(lines: Sequence[bytes], pattern: re.Pattern[bytes]) -> bool:
+    """Return whether at least half of the lines are of a pattern, and one is."""
+    found = sum(pattern.fullmatch(line) is not None for line in lines)
+    return found > 0 and 2 * found >= len(lines)
+
+
 def shown(value: object, longest: int = 60) -> str:
     """Return a value as it is quoted in a reason, cut where it is long."""
+    if value is None:
+        return "nothing"
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return repr(text if len(text) <= longest else text[:longest] + "…")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -32,6 +34,9 @@ def seconds(column: pa.StringArray, unit: Unit) -> NDArray[np.float64]:
 
     Dates are ISO 8601, with or without a zone (then UTC), and become seconds since 1970.
     """
+    if unit == "ns":
+        with suppress(pa.ArrowInvalid):
+            return _from_ns(column.cast(pa.int64()))
     if unit != "iso":
         return numbers(column) / _PER_SECOND[unit]
     for kind in (pa.timestamp("ns", "UTC"), pa.timestamp("ns")):
@@ -39,7 +44,7 @@ def seconds(column: pa.StringArray, unit: Unit) -> NDArray[np.float64]:
             instants = column.cast(kind)
         except pa.ArrowInvalid:
             continue
-        return _floats(instants.cast(pa.int64())) / 1e9
+        return _from_ns(instants.cast(pa.int64()))
     return np.array([_instant(text) for text in column.to_pylist()], dtype=np.float64)
 
 
@@ -61,7 +66,7 @@ def guess_unit(texts: Sequence[str]) -> Unit:
     """
     values = numbers(pa.array(texts, pa.string()))
     values = np.abs(values[np.isfinite(values)])
-    if 2 * values.size < len(texts):
+    if values.size < sum(math.isfinite(_instant(text)) for text in texts):
         return "iso"
     typical = float(np.median(values)) if values.size else 0.0
     limits: tuple[tuple[float, Unit], ...] = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
@@ -76,6 +81,13 @@ def _instant(text: str) -> float:
         return instant.timestamp()
     except (ValueError, OverflowError):
         return float("nan")
+
+
+def _from_ns(column: pa.Int64Array) -> NDArray[np.float64]:
+    """Divide by parts, since recent nanoseconds have more digits than a float."""
+    whole, rest = np.divmod(column.to_numpy(zero_copy_only=False), 1_000_000_000)
+    result: NDArray[np.float64] = whole + rest / 1e9
+    return result
 
 
 def _floats(column: pa.Array) -> NDArray[np.float64]:

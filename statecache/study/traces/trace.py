@@ -203,11 +203,13 @@ def _integers(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _operations(values: ArrayLike) -> NDArray[np.uint8]:
-    column = _integers("op", values)
+    column = np.ascontiguousarray(values)
+    if column.dtype != np.uint8:
+        column = _integers("op", values)
     if np.any(unknown := (column < 0) | (column >= len(OPERATIONS))):
         row = int(np.argmax(unknown))
         raise TraceError(_unknown_operation(row, int(column[row])))
-    return column.astype(np.uint8)
+    return column.astype(np.uint8, copy=False)
 
 
 def _sizes(values: ArrayLike) -> NDArray[np.int64]:

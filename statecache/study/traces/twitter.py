@@ -15,17 +15,18 @@ from statecache.study.traces.cutting import Dialect
 from statecache.study.traces.delimited import Delimited
 from statecache.study.traces.layout import Columns, Layout
 from statecache.study.traces.operations import MEMCACHED
+from statecache.study.traces.rows import are_mostly
 
 __all__ = ["open_twitter", "recognises_twitter"]
 
 _LINE: Final = re.compile(
-    rb"\d+(\.\d+)?,.*,\d+,\d+,[^,]*,(%s),\d+\r?" % "|".join(MEMCACHED).encode(), re.IGNORECASE
+    rb"\d+(\.\d+)?,.*,\d+,\d+,[^,]*,(%s),\d+" % "|".join(MEMCACHED).encode(), re.IGNORECASE
 )
 
 
 def recognises_twitter(lines: list[bytes]) -> bool:
     """Return whether most of the lines are such a trace's."""
-    return 2 * sum(_LINE.fullmatch(line) is not None for line in lines) > len(lines)
+    return are_mostly(lines, _LINE)
 
 
 def open_twitter(_lines: list[bytes], _columns: Columns | None) -> Delimited:

@@ -12,6 +12,7 @@ from statecache.study.experiments import (
     list_experiments,
     load_experiment,
     parse_override,
+    part_name,
 )
 
 REPOSITORY = Path(__file__).parents[3]
@@ -29,6 +30,7 @@ run_dir: str = ""
 LOAD = """\
 days: float = 1.0
 clients: int = 8
+profile: str = "loopback"
 """
 
 PLAIN = "title: Plain\nnotebooks:\n  - name: sweep\n"
@@ -186,7 +188,7 @@ def test_the_claims_are_not_an_experiment(root: Path) -> None:
         (
             "notebooks: [{name: load, parameters: {xyz: 1}}]",
             "'xyz'",
-            "choose from clients, days.",
+            "choose from clients, days, profile.",
         ),
     ],
 )
@@ -313,7 +315,7 @@ def test_an_override_wins_over_the_file(root: Path) -> None:
     [
         ({"dayz": 1}, "'dayz'", "did you mean 'days'?"),
         ({"load.dayz": 1}, "'dayz'", "did you mean 'days'?"),
-        ({"load.count": 1}, "'count'", "choose from clients, days."),
+        ({"load.count": 1}, "'count'", "choose from clients, days, profile."),
         ({"laod.days": 1}, "'laod.days'", "did you mean 'load'?"),
         ({"zzz.days": 1}, "'zzz.days'", "choose from load, sweep."),
         ({"days": "x"}, "'x'", "a float, such as 1.5."),
@@ -359,3 +361,33 @@ def test_an_override_that_is_none(text: str) -> None:
     message = str(refused.value)
     assert repr(text) in message
     assert message.splitlines() == [message]
+
+
+def test_what_a_part_is_called() -> None:
+    assert part_name("load", "") == part_name("load", "loopback") == "load"
+    assert part_name("load", "documented") == "load.documented"
+    assert part_name("load", "database=2.4,cache=0.3") == "load.database-2.4-cache-0.3"
+
+
+DISTANT = BOTH + "  - name: load\n    parameters: {profile: documented}\n"
+
+
+def test_a_notebook_runs_once_in_each_profile(root: Path) -> None:
+    write(root, DISTANT)
+    assert [run.part for run in load_experiment("first", root).notebooks] == [
+        "sweep", "load", "load.documented",
+    ]  # fmt: skip
+    chosen = load_experiment("first", root, {"load.documented.clients": 3, "sweep.days": 3.0})
+    assert [run.parameters.get("clients") for run in chosen.notebooks] == [None, None, 3]
+
+
+def test_a_notebook_twice_in_one_profile_is_refused(root: Path) -> None:
+    write(root, DISTANT + "  - name: load\n    parameters: {profile: documented, clients: 2}\n")
+    with pytest.raises(ExperimentError, match=r"'load\.documented' twice"):
+        load_experiment("first", root)
+
+
+def test_what_an_override_makes_alike_runs_once(root: Path) -> None:
+    write(root, DISTANT)
+    chosen = load_experiment("first", root, {"profile": "documented"})
+    assert [run.part for run in chosen.notebooks] == ["sweep", "load.documented"]

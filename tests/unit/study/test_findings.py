@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,17 @@ def test_a_file_that_is_not_ours_is_refused(folder: RunFolder) -> None:
     (folder.path / "x.findings.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(StudyError, match="does not hold the findings"):
         read_findings(folder)
+
+
+def test_what_a_profile_shows_is_judged_and_its_figures_stay_on_its_own_page() -> None:
+    distant = replace(
+        SWEEP,
+        notebook="ttl_sweep.documented",
+        figures=[{"file": "d.svg", "alt": "d", "caption": "d", "overview": True}],
+    )
+    found = summarise([SWEEP, distant], CLAIMS)
+    assert [figure["file"] for figure in found["figures"]] == ["b.svg"]
+    assert found["answer"][1:] == ["Take 2 h."]
+    alone = summarise([distant], CLAIMS)
+    assert [figure["file"] for figure in alone["figures"]] == ["d.svg"]
+    assert any(row["id"] == "hit_rate" and row["measured"] for row in alone["verdicts"])

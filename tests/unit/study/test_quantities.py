@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from statecache.study.intervals import Interval
-from statecache.study.quantities import show_interval, show_range, show_value
+from statecache.study.quantities import Kind, show_interval, show_range, show_value
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,19 @@ def test_intervals_say_where_there_is_none() -> None:
     assert show_interval(Interval(2, none, none), "ratio", "x") == "none, one repetition"
     assert show_interval(Interval(2, 2, 2), "ratio", "x") == "none, counted"
     assert show_interval(Interval(2, 1.5, 2.5), "ratio", "x") == "1.5–2.5x"
+
+
+@pytest.mark.parametrize(
+    ("limits", "kind", "unit", "shown"),
+    [
+        ((1.0, 0.02, 50.0), "ratio", "x", "0.02–50x"),
+        ((1.0, 0.005, 200.0), "ratio", "x", "too wide to show"),
+        ((2.0, 1.9, 300.0), "rate", "ops/s", "too wide to show"),
+        ((0.5, -0.2, 1.0), "share", "share", "-20.0–100.0 %"),
+        ((-0.1, -13872.0, 1.0), "share", "share", "too wide to show"),
+    ],
+)
+def test_an_interval_that_leaves_the_order_of_magnitude_open_shows_no_limits(
+    limits: tuple[float, float, float], kind: Kind, unit: str, shown: str
+) -> None:
+    assert show_interval(Interval(*limits), kind, unit) == shown

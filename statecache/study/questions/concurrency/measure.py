@@ -76,6 +76,8 @@ class ConcurrencySettings:
     pool_blocks: int
     seed: int
     profile: str = "loopback"
+    #: A recorded stream whose accesses are the events, in place of the departures.
+    trace: str = ""
 
     def __post_init__(self) -> None:
         if not {1, DOCUMENTED_CALLERS} <= set(self.callers):
@@ -92,7 +94,9 @@ class ConcurrencySettings:
     @property
     def engine(self) -> EngineLoad:
         """The events."""
-        return EngineLoad(triggers=self.triggers, events=self.events, start=self.start)
+        return EngineLoad(
+            triggers=self.triggers, events=self.events, start=self.start, trace=self.trace
+        )
 
     def closed_conditions(self) -> list[Condition]:
         """Return the conditions of the closed loops."""

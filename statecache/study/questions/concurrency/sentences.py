@@ -16,6 +16,7 @@ from statecache.study.questions.concurrency.findings import (
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
     NOTEBOOK,
+    ConcurrencySettings,
     cell_name,
 )
 from statecache.study.questions.evidence import Evidence
@@ -201,14 +202,20 @@ def _bottleneck(findings: Findings) -> str:
     return bottleneck_sentence(findings.row(NONE.name), findings.bound)
 
 
+def _events(settings: ConcurrencySettings) -> str:
+    if settings.trace:
+        return f"accesses of the {settings.triggers} busiest keys of a recorded stream"
+    return f"departures of the {settings.triggers} busiest routes"
+
+
 def limits(findings: Findings) -> list[str]:
     """Return the sentences on where the findings do not hold."""
     settings, ladder = findings.run.settings, findings.ladder
     said = [
         (
-            f"Events are {settings.events:,} departures of the {settings.triggers} busiest routes "
-            "in their order, looped; a route's events are handled one after the other, and the "
-            "wait for the one before counts as latency."
+            f"Events are {settings.events:,} {_events(settings)} in their order, looped; a "
+            "trigger's events are handled one after the other, and the wait for the one before "
+            "counts as latency."
         ),
         (
             f"A rung lasts {1000 * settings.ladder_seconds:g} ms: an overload of less than "

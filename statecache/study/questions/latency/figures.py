@@ -272,7 +272,7 @@ def _percentiles(histogram: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _name(ratio: Ratio) -> str:
-    statistic = {"p50": "median", "mean": "mean"}[ratio.statistic]
+    statistic = {"p50": "median", "mean": "mean", "p99": "99th percentile"}[ratio.statistic]
     return f"{ratio.what}\n({statistic})"
 
 

@@ -17,7 +17,7 @@ from statecache.study.histograms import P99_SAMPLES, pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.evidence import Evidence
-from statecache.study.questions.latency.measure import NOTEBOOK, Latencies
+from statecache.study.questions.latency.measure import NOTEBOOK, RECORDED, Latencies
 from statecache.study.questions.latency.stalled import summary
 from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
@@ -28,7 +28,7 @@ ONE_CALLER: Final = "one caller, async"
 THREADS: Final = "one caller, threads"
 OPEN: Final = "open load, async"
 
-#: A 99th percentile needs this many samples.
+_RECORDED_REDIS: Final = (RECORDED[0][0], RECORDED[1][0])
 
 #: What is divided by what: name → path above, path below, statistic.
 _RATIOS: Final = (
@@ -36,6 +36,8 @@ _RATIOS: Final = (
     ("a hit in Redis is faster by", "database read", "hit in Redis", "mean"),
     ("a hit in process is faster by", "database read", "hit in process", "p50"),
     ("a hit in process is faster by", "database read", "hit in process", "mean"),
+    ("a recorded load is faster by Redis", *_RECORDED_REDIS, "p50"),
+    ("a recorded load is faster by Redis", *_RECORDED_REDIS, "p99"),
     ("a miss takes", "miss", "database read", "p50"),
     ("an update through the cache takes", "update, cached", "update", "p50"),
     ("a delete through the cache takes", "delete, cached", "delete", "p50"),

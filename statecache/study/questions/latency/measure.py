@@ -13,13 +13,22 @@ from statecache.study.harness.campaign import Campaign, Measurements, again
 from statecache.study.harness.drives import Closed, Drive, Open
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE, REDIS, Variant
-from statecache.study.harness.workloads import Workload
+from statecache.study.harness.workloads import Workload, recorded_read_share
 from statecache.study.progress import report_progress
 from statecache.study.questions.latency.stalled import record
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
 
-__all__ = ["NOTEBOOK", "PATHS", "Latencies", "LatencySettings", "Path", "conditions", "measure"]
+__all__ = [
+    "NOTEBOOK",
+    "PATHS",
+    "RECORDED",
+    "Latencies",
+    "LatencySettings",
+    "Path",
+    "conditions",
+    "measure",
+]
 
 NOTEBOOK: Final = "latency"
 
@@ -67,6 +76,14 @@ PATHS: Final = (
 )
 
 
+#: Loads of a recorded stream, whatever they meet.
+RECORDED: Final = (
+    ("recorded loads, no cache", NONE),
+    ("recorded loads, Redis", REDIS),
+    ("recorded loads, Redis and in process", replace(REDIS, memory=True)),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySettings:
     """How much to measure."""
@@ -86,6 +103,8 @@ class LatencySettings:
     stall_s: float
     stall_run_s: float
     seed: int
+    #: A recorded stream that is driven in its own rhythm, beside what is measured anyway.
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +157,27 @@ def _conditions(settings: LatencySettings) -> Iterator[Condition]:
             if path.operation == "load":
                 few = replace(load, callers=OPEN_THREADS)
                 yield _condition(settings, threads, "open load, threads", few, size)
+    if settings.trace and recorded_read_share(settings.trace):
+        yield from _recorded(settings)
+
+
+def _recorded(settings: LatencySettings) -> Iterator[Condition]:
+    """Yield the recorded stream, in its own rhythm at the rate of the open load."""
+    drive = Open(OPEN_CALLERS, settings.open_s, settings.rate_per_s, "recorded")
+    workload = Workload(trace=settings.trace)
+    for name, variant in RECORDED:
+        yield Condition(
+            cell=f"{name}, recorded arrivals",
+            variant=variant,
+            workload=workload,
+            drive=drive,
+            labels={
+                "path": name,
+                "operation": "load",
+                "driver": "recorded arrivals",
+                "size": int(settings.sizes[0]),
+            },
+        )
 
 
 def _condition(

@@ -16,8 +16,8 @@ from statecache.study.bounds import gain_where_reads_are_saved
 from statecache.study.display import Picture
 from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS
 from statecache.study.questions.mixed_workload.findings import Findings
-from statecache.study.questions.mixed_workload.measure import DOCUMENTED_SHARE
-from statecache.study.questions.mixed_workload.sentences import ttl_text
+from statecache.study.questions.mixed_workload.sentences import keys_text, ttl_text
+from statecache.study.questions.wording import percent
 
 __all__ = ["gain_picture", "heat_picture", "saved_picture"]
 
@@ -94,7 +94,7 @@ def _heat(axes: Axes, rows: pd.DataFrame, norm: LogNorm) -> QuadMesh:
             fontsize=9.5,
             color="white" if dark else "black",
         )
-    axes.set_xticks(np.arange(len(shares)) + 0.5, [f"{100 * share:g}" for share in shares])
+    axes.set_xticks(np.arange(len(shares)) + 0.5, [f"{100 * share:.3g}" for share in shares])
     axes.set_yticks(np.arange(len(ttls)) + 0.5, [ttl_text(ttl) for ttl in ttls])
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -116,7 +116,10 @@ def saved_picture(findings: Findings) -> Picture:
         right.plot(100 * hits, 100 * findings.costs.reads_share(share) * hits, **style)
         points = {"color": colour, "linestyle": "none", "marker": marker, "markersize": 6}
         left.plot(
-            100 * rows["hit_rate"], 100 * rows["saved"], label=f"{100 * share:g} % reads", **points
+            100 * rows["hit_rate"],
+            100 * rows["saved"],
+            label=f"{100 * share:.3g} % reads",
+            **points,
         )
         reach = 100 * np.vstack(
             [
@@ -139,13 +142,13 @@ def saved_picture(findings: Findings) -> Picture:
     left.set(ylim=(max(lowest, -60) - 4, 103), ylabel="saved an operation, %", title="statements")
     right.set(title="backend CPU time")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    best = findings.row(REDIS.name, DOCUMENTED_SHARE, findings.run.settings.longest_ttl_s)
+    best = findings.row(REDIS.name, findings.share, findings.run.settings.longest_ttl_s)
     return Picture(
         "saved",
         figure,
         alt=(
             "Share of PostgreSQL's statements and of its CPU time that Redis saves, against the "
-            f"hit rate: statements lie on the line of ρh; at 80 % reads and "
+            f"hit rate: statements lie on the line of ρh; at {percent(findings.share)} reads and "
             f"{100 * best['hit_rate']:.0f} % hits {100 * best['saved']:.0f} % of the statements"
             + (
                 " are saved."
@@ -203,19 +206,20 @@ def gain_picture(findings: Findings) -> Picture:
     axes.axhline(1, color="0.4", linewidth=0.8)
     axes.axhline(7, color="0.4", linewidth=1, linestyle=":", label="documented, 7x")
     axes.set(yscale="log", ylabel="throughput ÷ no cache", xlabel="reads, % of the operations")
-    axes.set_xticks(places, [f"{100 * share:g}" for share in shares])
+    axes.set_xticks(places, [f"{100 * share:.3g}" for share in shares])
     axes.set_xlim(-0.5, len(shares) - 0.5)
     axes.yaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    own = {name: findings.row(name, DOCUMENTED_SHARE, longest) for name in (REDIS.name, ALL.name)}
-    gather = findings.row(GATHER.name, DOCUMENTED_SHARE)
+    own = {name: findings.row(name, findings.share, longest) for name in (REDIS.name, ALL.name)}
+    gather = findings.row(GATHER.name, findings.share)
     return Picture(
         "gain",
         figure,
         alt=(
-            f"Throughput over the uncached manager by read share, logarithmic: at 80 % reads Redis "
+            "Throughput over the uncached manager by read share, logarithmic: at "
+            f"{percent(findings.share)} reads Redis "
             f"{own[REDIS.name]['total']:.1f}x, gathering alone {gather['total']:.1f}x, all "
             f"mechanisms {own[ALL.name]['total']:.1f}x."
         ),
@@ -240,8 +244,8 @@ def gain_picture(findings: Findings) -> Picture:
 def _about(findings: Findings) -> str:
     settings = findings.run.settings
     return (
-        f"{settings.callers} callers, zipf {settings.zipf_exponent:g} over {settings.keys:,} keys, "
-        f"{findings.pairs} pairs, profile {findings.profile}"
+        f"{settings.callers} callers, {keys_text(settings)}, {findings.pairs} pairs, profile "
+        f"{findings.profile}"
     )
 
 

@@ -14,7 +14,6 @@ from statecache.study.harness.variants import NONE, REDIS
 from statecache.study.intervals import Interval
 from statecache.study.questions.costs import Costs, reads_in_time
 from statecache.study.questions.mixed_workload.measure import (
-    DOCUMENTED_SHARE,
     PURE_READS,
     PURE_WRITES,
     MixedRun,
@@ -71,6 +70,11 @@ class Findings:
         return self.run.settings.profile
 
     @property
+    def share(self) -> float:
+        """The share of reads that the claims are judged at."""
+        return self.run.settings.judged_share
+
+    @property
     def pairs(self) -> int:
         """Number of blocks."""
         return int(self.cells["block"].nunique())
@@ -83,7 +87,7 @@ class Findings:
     @property
     def database_is_bottleneck(self) -> bool:
         """Whether, without a cache, PostgreSQL's backends are busier than the client."""
-        row = self.row(NONE.name, DOCUMENTED_SHARE)
+        row = self.row(NONE.name, self.share)
         return bool(row["database_share"] > row["client_share"])
 
 
@@ -95,9 +99,9 @@ def find(run: MixedRun) -> Findings:
     # The A/A pair has the labels of what it repeats.
     parts = parts[~parts["cell"].str.endswith(AGAIN)]
     firsts = parts.drop_duplicates("cell").sort_values(["read_share", "mechanisms", "ttl_s"])
-    keys = run.settings.keys
+    keys = run.settings.states
     grid = pd.DataFrame([_grid_row(cells, costs, first, keys) for _, first in firsts.iterrows()])
-    baseline = cell_name(NONE.name, DOCUMENTED_SHARE)
+    baseline = cell_name(NONE.name, run.settings.judged_share)
     return Findings(
         run=run,
         grid=grid.reset_index(drop=True),
@@ -148,9 +152,10 @@ def _grid_row(cells: pd.DataFrame, costs: Costs, first: pd.Series, keys: int) ->
 def _sequential(run: MixedRun) -> Sequential:
     """Sum up one call after the other: there the reads' share of the time is what can be saved."""
     cells, ttl_s = run.measurements.cells, run.settings.longest_ttl_s
-    uncached = cell_name(NONE.name, DOCUMENTED_SHARE, sequential=True)
-    cached = cell_name(REDIS.name, DOCUMENTED_SHARE, ttl_s, sequential=True)
-    share = reads_in_time(cells[cells["cell"] == uncached], DOCUMENTED_SHARE)
+    reads = run.settings.judged_share
+    uncached = cell_name(NONE.name, reads, sequential=True)
+    cached = cell_name(REDIS.name, reads, ttl_s, sequential=True)
+    share = reads_in_time(cells[cells["cell"] == uncached], reads)
     return Sequential(
         ratio(cells, cached, uncached, "throughput_ops_s"),
         share,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from statecache.study.errors import StudyError
@@ -13,7 +14,7 @@ from statecache.study.harness.drives import Closed
 from statecache.study.harness.pool_sizes import PoolSizes, best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS, Variant
-from statecache.study.harness.workloads import Workload
+from statecache.study.harness.workloads import Workload, recorded_read_share
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
 
@@ -37,7 +38,7 @@ DOCUMENTED_SHARE: Final = 0.8
 PURE_READS, PURE_WRITES = "none, reads only", "none, writes only"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MixedSettings:
     """What to measure; raises ``StudyError`` for what cannot be judged.
 
@@ -58,9 +59,11 @@ class MixedSettings:
     pool_blocks: int
     seed: int
     profile: str = "loopback"
+    #: A recorded stream in place of the drawn mixes: it has one share of reads, its own.
+    trace: str = ""
 
     def __post_init__(self) -> None:
-        if DOCUMENTED_SHARE not in self.read_shares:
+        if not self.trace and DOCUMENTED_SHARE not in self.read_shares:
             raise StudyError(
                 f"read_shares is {list(self.read_shares)}: the documented claims are about "
                 f"{DOCUMENTED_SHARE}, so it must be among them."
@@ -85,21 +88,41 @@ class MixedSettings:
         """The TTL at which every read hits."""
         return max(self.ttls_s)
 
+    @cached_property
+    def mixes(self) -> Sequence[float]:
+        """The shares of reads that are measured."""
+        return [self.judged_share] if self.trace else self.read_shares
+
+    @cached_property
+    def judged_share(self) -> float:
+        """The share of reads that the claims are judged at."""
+        return recorded_read_share(self.trace) if self.trace else DOCUMENTED_SHARE
+
+    @cached_property
+    def states(self) -> int:
+        """Number of states."""
+        return len(self.workload(self.judged_share).ids)
+
     def workload(self, read_share: float) -> Workload:
         """Return the mix."""
+        if self.trace:
+            return Workload(trace=self.trace)
+        return self._drawn(read_share)
+
+    def _drawn(self, read_share: float) -> Workload:
         return Workload(keys=self.keys, zipf_exponent=self.zipf_exponent, read_share=read_share)
 
     def conditions(self) -> list[Condition]:
         """Return every condition of a block."""
-        baseline = self._condition(NONE, DOCUMENTED_SHARE)
+        baseline = self._condition(NONE, self.judged_share)
         reads, writes = (
-            replace(baseline, cell=name, workload=self.workload(share), labels={"part": "pure"})
+            replace(baseline, cell=name, workload=self._drawn(share), labels={"part": "pure"})
             for name, share in ((PURE_READS, 1.0), (PURE_WRITES, 0.0))
         )
         return [*self._grid(), *self._sequential(), reads, writes, again(baseline)]
 
     def _grid(self) -> Iterator[Condition]:
-        for share in self.read_shares:
+        for share in self.mixes:
             yield self._condition(NONE, share)
             yield self._condition(GATHER, share)
             for ttl_s in self.ttls_s:
@@ -111,7 +134,7 @@ class MixedSettings:
     def _sequential(self) -> Iterator[Condition]:
         """Yield one call after the other, as the documented benchmark makes them."""
         for variant, ttl_s in ((NONE, None), (REDIS, self.longest_ttl_s)):
-            condition = self._condition(variant, DOCUMENTED_SHARE, ttl_s, callers=1)
+            condition = self._condition(variant, self.judged_share, ttl_s, callers=1)
             yield replace(condition, labels=dict(condition.labels) | {"part": "sequential"})
 
     def _condition(
@@ -139,7 +162,7 @@ def cell_name(
     mechanisms: str, read_share: float, ttl_s: float | None = None, *, sequential: bool = False
 ) -> str:
     """Return the name of a condition."""
-    parts = [mechanisms, f"{100 * read_share:g} % reads"]
+    parts = [mechanisms, f"{100 * read_share:.4g} % reads"]
     parts += [] if ttl_s is None else [f"TTL {ttl_s:g} s"]
     return ", ".join(parts + (["one caller"] if sequential else []))
 
@@ -173,14 +196,8 @@ async def measure(
         on_progress=on_progress,
     )
     conditions = settings.conditions()
-    pool = await best_pool_size(
-        campaign, conditions_baseline(conditions), settings.pool_sizes, settings.pool_blocks
-    )
+    name = cell_name(NONE.name, settings.judged_share)
+    baseline = next(condition for condition in conditions if condition.cell == name)
+    pool = await best_pool_size(campaign, baseline, settings.pool_sizes, settings.pool_blocks)
     chosen = replace(campaign, pool_size=pool.best)
     return MixedRun(settings, await chosen.measure(conditions, settings.blocks), pool)
-
-
-def conditions_baseline(conditions: Sequence[Condition]) -> Condition:
-    """Return the manager without a cache at the documented mix."""
-    name = cell_name(NONE.name, DOCUMENTED_SHARE)
-    return next(condition for condition in conditions if condition.cell == name)

@@ -12,8 +12,8 @@ from statecache.study.intervals import Interval
 from statecache.study.questions.evidence import Evidence
 from statecache.study.questions.mixed_workload.findings import Findings
 from statecache.study.questions.mixed_workload.measure import (
-    DOCUMENTED_SHARE,
     NOTEBOOK,
+    MixedSettings,
     cell_name,
 )
 from statecache.study.questions.pairs import JUDGED_PROFILES, average, ratio, saved
@@ -21,11 +21,12 @@ from statecache.study.questions.wording import (
     bottleneck_sentence,
     busy_sentences,
     network_sentence,
+    percent,
     with_interval,
 )
 from statecache.study.verdicts import LEVEL, Measured
 
-__all__ = ["answer", "limits", "measured", "ttl_text"]
+__all__ = ["answer", "keys_text", "limits", "measured", "ttl_text"]
 
 
 def ttl_text(ttl_s: float) -> str:
@@ -33,25 +34,34 @@ def ttl_text(ttl_s: float) -> str:
     return f"{1000 * ttl_s:g} ms" if ttl_s < 1 else f"{ttl_s:g} s"
 
 
+def keys_text(settings: MixedSettings) -> str:
+    """Return which keys are asked for, and how often."""
+    if settings.trace:
+        return f"the keys of a recorded stream, {settings.states:,} of them"
+    return f"zipf {settings.zipf_exponent:g} over {settings.states:,} keys"
+
+
 def answer(findings: Findings) -> list[str]:
     """Return the sentences that the notebook opens with, the headline first."""
     longest = findings.run.settings.longest_ttl_s
-    redis = findings.row(REDIS.name, DOCUMENTED_SHARE, longest)
-    gathered = findings.row(GATHER_REDIS.name, DOCUMENTED_SHARE, longest)
-    gather = findings.row(GATHER.name, DOCUMENTED_SHARE)
-    every = findings.row(ALL.name, DOCUMENTED_SHARE, longest)
+    redis = findings.row(REDIS.name, findings.share, longest)
+    gathered = findings.row(GATHER_REDIS.name, findings.share, longest)
+    gather = findings.row(GATHER.name, findings.share)
+    every = findings.row(ALL.name, findings.share, longest)
     callers = findings.run.settings.callers
     said = [
         (
-            f"At 80 % reads, {callers} callers and {100 * redis['hit_rate']:.0f} % hits Redis "
-            f"alone makes {with_interval(redis, 'gain')} the throughput (documented: 7x), and "
+            f"At {percent(findings.share)} reads, {callers} callers and "
+            f"{100 * redis['hit_rate']:.0f} % hits Redis alone makes "
+            f"{with_interval(redis, 'gain')} the throughput (documented: 7x), and "
             f"{with_interval(gathered, 'gain')} beside the same gathering; gathering without any "
             f"cache makes {with_interval(gather, 'total')}, all mechanisms together "
             f"{with_interval(every, 'total')}."
         ),
         (
-            f"Of PostgreSQL's statements the cache saved {100 * redis['saved']:.1f} % at 80 % "
-            "reads: the share of reads times the hit rate, and never more than the reads."
+            f"Of PostgreSQL's statements the cache saved {100 * redis['saved']:.1f} % at "
+            f"{percent(findings.share)} reads: the share of reads times the hit rate, and never "
+            "more than the reads."
         ),
     ]
     if not math.isnan(redis["cpu_saved"]):
@@ -72,13 +82,13 @@ def measured(findings: Findings) -> list[Measured]:
         return []
     cells, longest = findings.cells, findings.run.settings.longest_ttl_s
     evidence = _evidence(findings)
-    none = cell_name(NONE.name, DOCUMENTED_SHARE)
-    gather = cell_name(GATHER.name, DOCUMENTED_SHARE)
-    redis = cell_name(REDIS.name, DOCUMENTED_SHARE, longest)
-    gathered = cell_name(GATHER_REDIS.name, DOCUMENTED_SHARE, longest)
-    alone = cell_name(NONE.name, DOCUMENTED_SHARE, sequential=True)
-    alone_redis = cell_name(REDIS.name, DOCUMENTED_SHARE, longest, sequential=True)
-    row = findings.row(REDIS.name, DOCUMENTED_SHARE, longest)
+    none = cell_name(NONE.name, findings.share)
+    gather = cell_name(GATHER.name, findings.share)
+    redis = cell_name(REDIS.name, findings.share, longest)
+    gathered = cell_name(GATHER_REDIS.name, findings.share, longest)
+    alone = cell_name(NONE.name, findings.share, sequential=True)
+    alone_redis = cell_name(REDIS.name, findings.share, longest, sequential=True)
+    row = findings.row(REDIS.name, findings.share, longest)
     at = _conditions(findings)
     one = at.replace(f"{findings.run.settings.callers} callers", "one caller")
     rate, cpu = "throughput_ops_s", "backend_us_per_op"
@@ -135,9 +145,7 @@ def measured(findings: Findings) -> list[Measured]:
 
 def _statements(findings: Findings) -> list[Measured]:
     """Return the statements saved at every read share, the documented one first."""
-    shares = sorted(
-        findings.run.settings.read_shares, key=lambda share: (share != DOCUMENTED_SHARE, share)
-    )
+    shares = sorted(findings.run.settings.mixes, key=lambda share: (share != findings.share, share))
     found = []
     for share in shares:
         row = findings.row(REDIS.name, share, findings.run.settings.longest_ttl_s)
@@ -146,7 +154,7 @@ def _statements(findings: Findings) -> list[Measured]:
             _evidence(findings).of(
                 "database_queries",
                 Interval(value, value, value),
-                f"{100 * share:g} % reads, {100 * row['hit_rate']:.1f} % hits",
+                f"{percent(share)} reads, {100 * row['hit_rate']:.1f} % hits",
                 # What is served by a read that is shared is no hit, and saves a statement, too.
                 bound=float(row["served"]),
                 counted=True,
@@ -161,17 +169,17 @@ def _evidence(findings: Findings) -> Evidence:
 
 def _conditions(findings: Findings) -> str:
     settings = findings.run.settings
-    row = findings.row(REDIS.name, DOCUMENTED_SHARE, settings.longest_ttl_s)
+    row = findings.row(REDIS.name, findings.share, settings.longest_ttl_s)
     return (
-        f"80 % reads, {settings.callers} callers, {findings.run.pool.best} connections, zipf "
-        f"{settings.zipf_exponent:g} over {settings.keys:,} keys, {100 * row['hit_rate']:.0f} % "
-        "hits"
+        f"{percent(findings.share)} reads, {settings.callers} callers, "
+        f"{findings.run.pool.best} connections, {keys_text(settings)}, "
+        f"{100 * row['hit_rate']:.0f} % hits"
     )
 
 
 def _bottleneck(findings: Findings) -> str:
-    row = findings.row(NONE.name, DOCUMENTED_SHARE)
-    share = findings.costs.reads_share(DOCUMENTED_SHARE)
+    row = findings.row(NONE.name, findings.share)
+    share = findings.costs.reads_share(findings.share)
     return bottleneck_sentence(row, gain_where_reads_are_saved(share, 1.0))
 
 

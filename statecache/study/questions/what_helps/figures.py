@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from statecache.study.display import Picture
 from statecache.study.harness.variants import FACTORIAL, NONE
 from statecache.study.intervals import Interval
-from statecache.study.questions.what_helps.findings import EFFECTS, WORKLOADS, Findings
+from statecache.study.questions.what_helps.findings import EFFECTS, Findings
 from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL
 
@@ -30,7 +30,7 @@ def variant_picture(findings: Findings) -> Picture:
     rows = [
         (variant.name, workload, callers, findings.gain(variant, workload, callers))
         for callers in findings.callers
-        for workload in WORKLOADS
+        for workload in findings.helps.settings.mixes
         for variant in variants
     ]
     figure = _dots(findings, rows, [variant.name for variant in variants])
@@ -38,14 +38,14 @@ def variant_picture(findings: Findings) -> Picture:
     said = ", ".join(
         f"{name} {interval.mean:.2g}"
         for name, workload, callers, interval in rows
-        if (workload, callers) == ("zipf", last)
+        if (workload, callers) == (findings.mix, last)
     )
     return Picture(
         "variants",
         figure,
         alt=(
-            f"Throughput by mechanisms as a multiple of none on a logarithmic axis; zipf keys, "
-            f"{last} callers: {said}."
+            "Throughput by mechanisms as a multiple of none on a logarithmic axis; "
+            f"{findings.mix} keys, {last} callers: {said}."
         ),
         caption=(
             "Throughput of every combination of mechanisms over that of none with its best pool, "
@@ -64,14 +64,14 @@ def share_picture(findings: Findings) -> Picture:
     said = ", ".join(
         f"{name} {interval.mean:.2g}"
         for name, workload, callers, interval in rows
-        if (workload, callers) == ("zipf", first)
+        if (workload, callers) == (findings.mix, first)
     )
     return Picture(
         "shares",
         figure,
         alt=(
-            "What each mechanism adds, as a ratio of throughput on a logarithmic axis; zipf keys, "
-            f"{first} callers: {said}."
+            "What each mechanism adds, as a ratio of throughput on a logarithmic axis; "
+            f"{findings.mix} keys, {first} callers: {said}."
         ),
         caption=(
             "Each mechanism's own share: throughput with it over the same manager without it, "
@@ -119,7 +119,7 @@ def _dots(
     )
     for number, axes in zip(callers, panels[:, 0], strict=True):
         _backdrop(axes, findings)
-        for place, workload in enumerate(WORKLOADS):
+        for place, workload in enumerate(findings.helps.settings.mixes):
             own = {
                 name: interval
                 for name, kind, count, interval in rows

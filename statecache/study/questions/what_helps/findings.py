@@ -23,6 +23,7 @@ from statecache.study.harness.variants import (
     Variant,
 )
 from statecache.study.intervals import Interval, ratio_interval
+from statecache.study.questions.memory import Kind
 from statecache.study.questions.what_helps.measure import MECHANISMS, Helps, cell_name
 from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
@@ -43,8 +44,6 @@ EFFECTS: Final[dict[str, tuple[Variant, Variant]]] = {
     "both caches, gathered": (ALL, GATHER),
     "all together": (ALL, NONE),
 }
-
-WORKLOADS: Final = ("zipf", "uniform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,11 @@ class Findings:
         return int(self.cells["block"].nunique())
 
     @property
+    def mix(self) -> str:
+        """Name of the mix that stands beside uniform keys."""
+        return self.helps.settings.mix
+
+    @property
     def callers(self) -> list[int]:
         """Numbers of concurrent callers, as given."""
         return list(self.helps.settings.callers)
@@ -134,7 +138,7 @@ class Findings:
         return [
             Effect(name, workload, callers, self.effect(name, workload, callers))
             for callers in self.callers
-            for workload in WORKLOADS
+            for workload in self.helps.settings.mixes
             for name in EFFECTS
         ]
 
@@ -156,11 +160,17 @@ class Findings:
         )
         found = []
         for one in MECHANISMS:
-            off = cell_name(one.off, one.workload, self.callers[0])
-            on = cell_name(one.on, one.workload, self.callers[0], cold=one.cold)
+            workload = one.workload or self.mix
+            off = cell_name(one.off, workload, self.callers[0])
+            on = cell_name(one.on, workload, self.callers[0], cold=one.cold)
             sides = [{name: self.median(cell, name) for name in columns} for cell in (off, on)]
             found.append(Other(one.name, self.ratio(on, off), *sides))
         return found
+
+    def bytes_of(self, kind: Kind) -> float:
+        """Return what a state of that kind takes in Redis on average."""
+        memory = self.helps.memory
+        return float(memory.loc[memory["kind"] == kind.name, "bytes"].mean())
 
     @property
     def is_cold(self) -> bool:
@@ -176,7 +186,7 @@ class Findings:
         """A row a variant, popularity and number of callers: throughput, and what was counted."""
         rows = []
         for callers in self.callers:
-            for workload in WORKLOADS:
+            for workload in self.helps.settings.mixes:
                 for variant in FACTORIAL:
                     cell = cell_name(variant, workload, callers)
                     gain = self.gain(variant, workload, callers)
@@ -234,7 +244,7 @@ def check(findings: Findings) -> str:
     there are no more statements than operations.
     """
     for callers in findings.callers:
-        for workload in WORKLOADS:
+        for workload in findings.helps.settings.mixes:
             for variant in FACTORIAL:
                 cell = cell_name(variant, workload, callers)
                 absorbed = max(findings.values(cell, "absorbed_share"))

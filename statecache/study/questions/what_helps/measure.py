@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 import pandas as pd
@@ -14,12 +15,14 @@ from statecache.study.harness.drives import Closed
 from statecache.study.harness.pool_sizes import best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import FACTORIAL, NONE, REDIS, Variant
-from statecache.study.harness.workloads import Popularity, Workload
+from statecache.study.harness.workloads import Workload, recorded_read_share
 from statecache.study.progress import report_progress
+from statecache.study.questions.memory import COMPRESSED, LARGE, weigh
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
 
 __all__ = [
+    "LARGE_BYTES",
     "MECHANISMS",
     "NOTEBOOK",
     "Helps",
@@ -32,11 +35,12 @@ __all__ = [
 
 NOTEBOOK: Final = "what_helps"
 
-POPULARITIES: Final[tuple[Popularity, ...]] = ("zipf", "uniform")
-
 #: A table that a cell does not read whole: most of its first reads find nothing in the buffers.
 LARGE_KEYS: Final = 20_000
 LARGE_BYTES: Final = 4_096
+
+#: Documents of which it is weighed what they take in Redis, compressed and not.
+WEIGHED_STATES: Final = 200
 
 #: Entries expire all the time, so that what happens then can be seen.
 SHORT: Final = replace(REDIS, ttl_s=0.3, mark="TTL 0.3 s")
@@ -49,8 +53,8 @@ class Mechanism:
     name: str
     on: Variant
     off: Variant
-    #: Name of the workload, see ``_workloads``.
-    workload: str = "zipf"
+    #: Name of the workload, see ``_workloads``; empty for the mix that the factorial has, too.
+    workload: str = ""
     cold: bool = False
 
 
@@ -102,7 +106,7 @@ MECHANISMS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class HelpsSettings:
     """How much to measure."""
 
@@ -118,15 +122,37 @@ class HelpsSettings:
     #: Share of the requests that load.
     read_share: float
     seed: int
+    #: A recorded stream that takes the place of the mix on zipf keys.
+    trace: str = ""
+
+    @property
+    def mix(self) -> str:
+        """Name of the mix that stands beside uniform keys."""
+        return "recorded" if self.trace else "zipf"
+
+    @property
+    def mixes(self) -> tuple[str, str]:
+        """Names of the mixes that the factorial is measured with."""
+        return self.mix, "uniform"
+
+    @cached_property
+    def reads(self) -> float:
+        """The share of reads of the mix."""
+        return recorded_read_share(self.trace) if self.trace else self.read_share
 
 
 @dataclass(frozen=True, slots=True)
 class Helps:
-    """What was measured; ``pools`` has callers, connections, a second, best."""
+    """What was measured.
+
+    ``pools`` has callers, connections, a second, best; ``memory`` the columns of ``memory.weigh``
+    of large documents as they are and compressed.
+    """
 
     settings: HelpsSettings
     measurements: Measurements
     pools: pd.DataFrame = field(repr=False)
+    memory: pd.DataFrame = field(repr=False)
 
     @property
     def best_pools(self) -> dict[int, int]:
@@ -148,7 +174,7 @@ def measure(settings: HelpsSettings, servers: Servers, folder: RunFolder) -> Hel
             seed=settings.seed,
             pool_size=max(settings.pool_sizes),
         )
-        workload = _workloads(settings)["zipf"]
+        workload = _workloads(settings)[settings.mix]
         pools, best = [], {}
         for callers in settings.callers:
             report(0.0, f"{NOTEBOOK}, pool sizes for {callers} callers")
@@ -169,8 +195,19 @@ def measure(settings: HelpsSettings, servers: Servers, folder: RunFolder) -> Hel
         main = replace(campaign, on_progress=lambda share, what: report(0.1 + 0.9 * share, what))
         chosen = conditions(settings, best)
         measurements = run_aside(lambda: main.measure(chosen, settings.blocks))
+        memory = _memory(servers, folder)
         report(1.0, "measured")
-    return Helps(settings, measurements, pd.concat(pools, ignore_index=True))
+    return Helps(settings, measurements, pd.concat(pools, ignore_index=True), memory)
+
+
+def _memory(servers: Servers, folder: RunFolder) -> pd.DataFrame:
+    """Return what large documents take in Redis, from the folder where it is kept."""
+    name = f"memory-{WEIGHED_STATES}"
+    frame = folder.read_cell(NOTEBOOK, name)
+    if frame is None:
+        frame = run_aside(lambda: weigh(servers, [LARGE, COMPRESSED], WEIGHED_STATES))
+        folder.write_cell(NOTEBOOK, name, frame)
+    return frame
 
 
 def conditions(settings: HelpsSettings, best_pools: dict[int, int]) -> list[Condition]:
@@ -195,13 +232,14 @@ def conditions(settings: HelpsSettings, best_pools: dict[int, int]) -> list[Cond
     chosen = [
         condition(variant, popularity, callers, cold=False)
         for callers in settings.callers
-        for popularity in POPULARITIES
+        for popularity in settings.mixes
         for variant in FACTORIAL
     ]
     first = settings.callers[0]
     for one in MECHANISMS:
-        chosen.append(condition(one.off, one.workload, first, cold=False))
-        chosen.append(condition(one.on, one.workload, first, cold=one.cold))
+        workload = one.workload or settings.mix
+        chosen.append(condition(one.off, workload, first, cold=False))
+        chosen.append(condition(one.on, workload, first, cold=one.cold))
     unique = {one.cell: one for one in chosen}
     return [*unique.values(), again(chosen[0])]
 
@@ -214,9 +252,9 @@ def cell_name(variant: Variant, workload: str, callers: int, *, cold: bool = Fal
 def _workloads(settings: HelpsSettings) -> dict[str, Workload]:
     """Return the workloads by name."""
     mix = Workload(keys=settings.keys, read_share=settings.read_share)
-    uniform = replace(mix, popularity="uniform")
+    uniform = replace(mix, popularity="uniform", read_share=settings.reads)
     return {
-        "zipf": mix,
+        settings.mix: Workload(trace=settings.trace) if settings.trace else mix,
         "uniform": uniform,
         "large documents": replace(mix, size_bytes=LARGE_BYTES),
         "absent keys": replace(mix, read_share=1.0, absent_share=0.5),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from statecache.study.harness.variants import ALL, GATHER, REDIS
 from statecache.study.intervals import MIN_PAIRS
+from statecache.study.questions.memory import COMPRESSED, LARGE
 from statecache.study.questions.what_helps.findings import Findings, Other
+from statecache.study.questions.what_helps.measure import LARGE_BYTES
 from statecache.study.questions.wording import BUSY_CLIENT, limits_of, percent, times_of
 from statecache.study.verdicts import LEVEL
 
@@ -17,6 +19,7 @@ def answer(findings: Findings) -> list[str]:
         *(_total_sentence(findings, callers) for callers in findings.callers),
         _cache_sentence(findings),
         _absorbed_sentence(findings),
+        _memory_sentence(findings),
         _others_sentence(findings),
     ]
 
@@ -74,14 +77,14 @@ def limits(findings: Findings) -> list[str]:
 
 
 def _total_sentence(findings: Findings, callers: int) -> str:
-    gathering = findings.effect("gathering, no cache", "zipf", callers)
-    cache = findings.effect("both caches, gathered", "zipf", callers)
-    total = findings.gain(ALL, "zipf", callers)
+    gathering = findings.effect("gathering, no cache", findings.mix, callers)
+    cache = findings.effect("both caches, gathered", findings.mix, callers)
+    total = findings.gain(ALL, findings.mix, callers)
+    best = findings.helps.best_pools[callers]
     return (
-        f"With {callers} callers, {percent(findings.helps.settings.read_share)} reads and zipf "
-        f"keys all mechanisms together do {times_of(total)} ({limits_of(total)}) what the "
-        f"manager does "
-        f"without any, at its best pool of {findings.helps.best_pools[callers]} connections: "
+        f"With {callers} callers, {percent(findings.helps.settings.reads)} reads and "
+        f"{findings.mix} keys all mechanisms together do {times_of(total)} ({limits_of(total)}) "
+        f"what the manager does without any, at its best pool of {best} connections: "
         f"gathering alone, which is not caching, {times_of(gathering)} ({limits_of(gathering)}), "
         f"and Redis with the in-process tier {times_of(cache)} ({limits_of(cache)}) of that."
     )
@@ -89,9 +92,9 @@ def _total_sentence(findings: Findings, callers: int) -> str:
 
 def _cache_sentence(findings: Findings) -> str:
     callers = findings.callers[0]
-    plain = findings.gain(REDIS, "zipf", callers)
-    gathered = findings.effect("Redis, gathered", "zipf", callers)
-    memory = findings.effect("in-process tier, gathered", "zipf", callers)
+    plain = findings.gain(REDIS, findings.mix, callers)
+    gathered = findings.effect("Redis, gathered", findings.mix, callers)
+    memory = findings.effect("in-process tier, gathered", findings.mix, callers)
     uniform = findings.effect("both caches, gathered", "uniform", callers)
     return (
         f"What the cache itself adds at {callers} callers: Redis {times_of(plain)} "
@@ -104,11 +107,13 @@ def _cache_sentence(findings: Findings) -> str:
 
 def _absorbed_sentence(findings: Findings) -> str:
     callers = findings.callers[-1]
-    zipf, uniform = (percent(findings.absorbed(keys, callers), 1) for keys in ("zipf", "uniform"))
+    mix, uniform = (
+        percent(findings.absorbed(keys, callers), 1) for keys in findings.helps.settings.mixes
+    )
     return (
-        f"Of the writes of {callers} gathered callers {zipf} on zipf keys and {uniform} on uniform "
-        "ones were absorbed: a later write to the same key in the same statement outdid them, and "
-        "each caller was answered when that was committed."
+        f"Of the writes of {callers} gathered callers {mix} on {findings.mix} keys and {uniform} "
+        "on uniform ones were absorbed: a later write to the same key in the same statement outdid "
+        "them, and each caller was answered when that was committed."
     )
 
 
@@ -131,6 +136,15 @@ def _others_sentence(findings: Findings) -> str:
     )
 
 
+def _memory_sentence(findings: Findings) -> str:
+    plain, compressed = findings.bytes_of(LARGE), findings.bytes_of(COMPRESSED)
+    return (
+        f"Compressed, a document of {LARGE_BYTES:,} B of this study takes {compressed:,.0f} B in "
+        f"Redis instead of {plain:,.0f} ({compressed / plain:.2f}x), key and overhead included; "
+        "how much others gain depends on what is in them."
+    )
+
+
 def _client_sentence(findings: Findings) -> str:
     shares = findings.cells.groupby("cell")["client_share"].median()
     busy = int((shares > BUSY_CLIENT).sum())
@@ -150,7 +164,7 @@ def _backend_sentence(findings: Findings) -> str:
     none, gathered = (
         findings.table.loc[
             (findings.table["mechanisms"] == name)
-            & (findings.table["keys"] == "zipf")
+            & (findings.table["keys"] == findings.mix)
             & (findings.table["callers"] == findings.callers[0]),
             "backend CPU (µs/op)",
         ].iloc[0]

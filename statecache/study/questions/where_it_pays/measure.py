@@ -10,12 +10,13 @@ import pandas as pd
 
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Campaign, again
+from statecache.study.harness.documents import document
 from statecache.study.harness.drives import Closed
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload
 from statecache.study.profiles import open_profile, parse_profile
-from statecache.study.questions.where_it_pays.memory import weigh
+from statecache.study.questions.memory import DOCUMENTED, Kind, weigh
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
 
@@ -23,6 +24,13 @@ __all__ = ["BUSY", "EVENT_READS", "LOOPBACK", "NOTEBOOK", "Measured", "Settings"
 
 NOTEBOOK: Final = "where_it_pays"
 LOOPBACK: Final = "loopback"
+
+#: States of which it is weighed what they take in Redis.
+WEIGHED: Final = (
+    DOCUMENTED,
+    Kind("this study's", document),
+    Kind("of 1,000 bytes", lambda number: document(number, 1_000)),
+)
 
 #: Callers of the moderate load.
 BUSY: Final = 8
@@ -114,7 +122,7 @@ async def measure(
         repeated += len(found.repeated)
     memory = folder.read_cell(NOTEBOOK, f"memory-{settings.states}")
     if memory is None:
-        memory = await weigh(servers, settings.states)
+        memory = await weigh(servers, WEIGHED, settings.states)
         folder.write_cell(NOTEBOOK, f"memory-{settings.states}", memory)
     return Measured(
         settings,

@@ -9,13 +9,13 @@ import pandas as pd
 
 from statecache.study.intervals import MIN_PAIRS, Interval, mean_interval, ratio_interval
 from statecache.study.questions.evidence import Evidence
+from statecache.study.questions.memory import DOCUMENTED
 from statecache.study.questions.where_it_pays.findings import TYPICAL_HITS, Findings, event_pairs
 from statecache.study.questions.where_it_pays.measure import (
     BUSY,
     LOOPBACK,
     NOTEBOOK,
 )
-from statecache.study.questions.where_it_pays.memory import DOCUMENTED
 from statecache.study.verdicts import LEVEL, Measured
 
 __all__ = ["TYPICAL_READS", "answer", "limits", "measured"]
@@ -148,7 +148,7 @@ def _typical(findings: Findings) -> pd.Series:
 
 def _weight(findings: Findings, level: float = 0.95) -> Interval:
     memory = findings.measured.memory
-    return mean_interval(memory.loc[memory["kind"] == DOCUMENTED, "bytes"].tolist(), level)
+    return mean_interval(memory.loc[memory["kind"] == DOCUMENTED.name, "bytes"].tolist(), level)
 
 
 def _weights(findings: Findings) -> str:

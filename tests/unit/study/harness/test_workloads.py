@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statecache.codec import check_trigger_id
 from statecache.study.errors import StudyError
 from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.workloads import (
     Arrivals,
+    Plan,
     Workload,
     arrivals,
     make_plan,
     popular_ids,
-    trace_arrivals,
+    recorded_arrivals,
     trace_plan,
 )
 from statecache.study.traces import DELETE, READ, WRITE, Trace
@@ -123,7 +125,8 @@ def test_a_trace_becomes_its_own_requests() -> None:
     assert plan.ids == ["b", "a", "b"]
     assert list(plan.operations) == [READ, WRITE, DELETE]
     assert plan.sizes == [0, 500, 0]
-    assert trace_arrivals(trace, time_scale=10.0).tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert plan.times_s is not None
+    assert plan.times_s.tolist() == [10.0, 11.0, 12.0]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +169,51 @@ def test_a_recorded_stream_is_its_own_plan(tmp_path: Path) -> None:
     assert workload.may_be_absent
     plan = make_plan(workload, seed=1)
     assert (plan.ids, list(plan.operations)) == (["b", "a", "b"], [READ, WRITE, DELETE])
+
+
+def recorded(times: list[float], keys: list[str] | None = None) -> Plan:
+    count = len(times)
+    return trace_plan(
+        Trace(
+            time_s=np.array(times),
+            key=np.arange(count, dtype=np.int32),
+            op=np.zeros(count, dtype=np.uint8),
+            keys=np.array(keys or [f"k{number}" for number in range(count)], dtype=object),
+        )
+    )
+
+
+@given(
+    gaps=st.lists(st.floats(0, 1e4), min_size=2, max_size=50).filter(lambda gaps: sum(gaps) > 1),
+    rate=st.floats(1, 1e4),
+    place=st.floats(0, 0.999),
+)
+def test_recorded_arrivals_keep_their_rhythm_at_the_rate_asked_for(
+    gaps: list[float], rate: float, place: float
+) -> None:
+    times = np.cumsum([0.0, *gaps])
+    plan, offset = recorded(times.tolist()), int(place * len(times))
+    # One round and no more; of those at the same instant as its first the earlier ones are next.
+    period = len(times) / rate
+    due = recorded_arrivals(plan, rate, period * (1 - 1e-9), offset)
+    assert due[0] == 0
+    assert len(due) == len(times) - np.count_nonzero(times[:offset] == times[offset])
+    factor = period * len(gaps) / len(times) / times[-1]
+    later = due[: len(times) - offset]
+    assert later == pytest.approx(factor * (times[offset:] - times[offset]), abs=1e-9 * period)
+
+
+def test_what_was_never_recorded_has_no_rhythm() -> None:
+    for plan in (make_plan(Workload(keys=3), seed=1), recorded([5.0, 5.0])):
+        with pytest.raises(StudyError, match="no recorded times"):
+            recorded_arrivals(plan, 100.0, 1.0, 0)
+
+
+def test_names_that_no_trigger_may_have_get_one_of_their_own() -> None:
+    names = ["fine", "", "nul\0", "x" * 513, "\ud800", "new\nline", "ü" * 256]
+    ids = recorded([float(number) for number in range(len(names))], names).ids
+    assert ids[0] == "fine"
+    assert ids[-1] == names[-1]
+    assert len(set(ids)) == len(names)
+    for trigger_id in ids:
+        check_trigger_id(trigger_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,8 @@ from statecache.study.display import apply_style, figure_svg
 from statecache.study.errors import StudyError
 from statecache.study.harness.campaign import Measurements
 from statecache.study.harness.variants import ALL, FACTORIAL, GATHER, NONE
+from statecache.study.harness.workloads import Workload
+from statecache.study.questions.memory import COMPRESSED, LARGE
 from statecache.study.questions.what_helps import figures, sentences
 from statecache.study.questions.what_helps.findings import Findings, check, find, measured
 from statecache.study.questions.what_helps.measure import (
@@ -68,7 +71,10 @@ def helps(
         }
     )  # fmt: skip
     measurements = Measurements(pd.DataFrame(rows), pd.DataFrame(), [], "Nothing was pinned.")
-    return Helps(replace(CHOSEN, blocks=blocks), measurements, pools)
+    memory = pd.DataFrame(
+        {"kind": [LARGE.name, LARGE.name, COMPRESSED.name], "bytes": [4_000, 4_400, 2_100]}
+    )
+    return Helps(replace(CHOSEN, blocks=blocks), measurements, pools, memory)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +137,7 @@ def test_the_shares_multiply_to_the_whole(rates: dict[str, float], factors: list
 
 
 def test_the_answer_credits_gathering_apart_from_the_cache(findings: Findings) -> None:
-    first, second, cache, absorbed, others = sentences.answer(findings)
+    first, second, cache, absorbed, _memory, others = sentences.answer(findings)
     for part in ("32 callers", "9x", "best pool of 8", "which is not caching, 5x", "1.8x"):
         assert part in first
     assert "100 callers" in second
@@ -195,3 +201,21 @@ def test_figures_are_drawn_and_name_their_profile(name: str, blocks: int) -> Non
     assert picture.alt
     assert len(picture.table)
     plt.close(picture.figure)
+
+
+def test_compression_is_weighed(findings: Findings) -> None:
+    assert findings.bytes_of(LARGE) == 4_200
+    assert any(
+        "2,100 B in Redis instead of 4,200 (0.50x)" in one for one in sentences.answer(findings)
+    )
+
+
+def test_a_recorded_stream_takes_the_place_of_the_mix(tmp_path: Path) -> None:
+    path = tmp_path / "stream.parquet"
+    columns = {"time_s": [0.0, 1.0, 2.0, 3.0], "key": list("abac"), "op": ["read"] * 3 + ["write"]}
+    pd.DataFrame(columns).to_parquet(path)
+    chosen = replace(CHOSEN, trace=str(path))
+    assert chosen.mixes == ("recorded", "uniform")
+    by_name = {one.labels["workload"]: one.workload for one in conditions(chosen, BEST)}
+    assert by_name["recorded"] == Workload(trace=str(path))
+    assert by_name["uniform"].read_share == 0.75

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -15,10 +16,16 @@ from statecache.study.harness.tables import load_table
 from statecache.study.servers import Servers, open_redis
 from statecache.study.workspace import open_workspace
 
-__all__ = ["DOCUMENTED", "KINDS", "weigh"]
+__all__ = ["COMPRESSED", "DOCUMENTED", "LARGE", "Kind", "weigh"]
 
-DOCUMENTED: Final = "documented"
-KILOBYTE: Final = 1_000
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of state: how the one of a number is made, and from how many bytes on compressed."""
+
+    name: str
+    make: Callable[[int], dict[str, Any]]
+    compress_min_bytes: int = 0
 
 
 def _documented(number: int) -> dict[str, Any]:
@@ -26,34 +33,36 @@ def _documented(number: int) -> dict[str, Any]:
     return {"ema": round(50 + 50 * ((number * 0.618) % 1), 2), "count": number}
 
 
-#: Kind of state → how one is made.
-KINDS: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
-    DOCUMENTED: _documented,
-    "this study's": document,
-    "of 1,000 bytes": lambda number: document(number, KILOBYTE),
-}
+def _large(number: int) -> dict[str, Any]:
+    return document(number, 4_096)
 
 
-async def weigh(servers: Servers, count: int) -> pd.DataFrame:
+DOCUMENTED: Final = Kind("documented", _documented)
+LARGE: Final = Kind("of 4,096 bytes", _large)
+COMPRESSED: Final = Kind("of 4,096 bytes, compressed", _large, compress_min_bytes=1_024)
+
+
+async def weigh(servers: Servers, kinds: Sequence[Kind], count: int) -> pd.DataFrame:
     """Write so many states of each kind; return kind, json_bytes and bytes, a row a state.
 
     Bytes are Redis's own count (MEMORY USAGE): key, entry, time to live and their overhead.
     """
-    places = {kind: f"m{number}" for number, kind in enumerate(KINDS)}
+    places = [f"m{number}" for number in range(len(kinds))]
     rows = []
-    with open_workspace(servers, list(places.values())) as workspace, open_redis(servers) as client:
+    with open_workspace(servers, places) as workspace, open_redis(servers) as client:
         async with Opening(servers) as opening:
             pool = await opening.async_pool(1)
             ids = trigger_ids(count)
-            for kind, place in places.items():
+            for kind, place in zip(kinds, places, strict=True):
                 config = CacheConfig(
                     schema=workspace.schema(place),
                     key_prefix=workspace.key_prefix(place),
                     timeout_ms=2_000,
+                    compress_min_bytes=kind.compress_min_bytes,
                 )
                 load_table(servers, config.schema, [])
                 manager = await opening.async_cached(pool, config)
-                states = {one: KINDS[kind](number) for number, one in enumerate(ids)}
+                states = {one: kind.make(number) for number, one in enumerate(ids)}
                 await manager.update_states(states)
                 # The study's prefix is longer than the documented one, which is what is weighed.
                 longer = len(config.key_prefix) - len(CacheConfig().key_prefix)
@@ -61,7 +70,7 @@ async def weigh(servers: Servers, count: int) -> pd.DataFrame:
                     used = client.memory_usage(config.key_prefix + one, samples=0)
                     rows.append(
                         {
-                            "kind": kind,
+                            "kind": kind.name,
                             "json_bytes": len(orjson.dumps(state)),
                             "bytes": int(used) - longer,
                         }
