@@ -1,7 +1,8 @@
-"""The semantics of statecache.study.replay once more: plain dicts, one operation after the other."""
+"""The semantics of statecache.study.replay once more, with dicts, operation by operation."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -162,7 +163,7 @@ def naive_occupancy(operations, ttl, expiry, writes, edges):
     """Return the frame of live_over_time, life by life and bin by bin."""
     lives = replayed(operations, ttl, expiry, writes).lives
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = [(max(0.0, min(e, high) - max(b, low)), s) for b, e, s, _ in lives]
         instants = {low, *(b for b, _, _, _ in lives if low <= b < high or b == high == edges[-1])}
         present = [
@@ -190,5 +191,5 @@ def trace_of(operations, *, armed=True):
         key=np.array(key, dtype=np.int64),
         op=np.array(op, dtype=np.uint8),
         size=np.array(size, dtype=np.int64),
-        armed_s=np.array(armed_s, dtype=float) if armed else None,
+        armed_s=np.array(armed_s, dtype=float) if armed and None not in armed_s else None,
     )

@@ -38,9 +38,8 @@ def bypassing_writes(
 
 
 @jit.part
-def _mixed(value: int) -> int:
+def _mixed(value: np.uint64) -> np.uint64:
     """Mix 64 bits so that each depends on all: the finalizer of SplitMix64 (Steele et al. 2014)."""
-    value = np.uint64(value)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

@@ -147,20 +147,21 @@ _NOTHING: Final = 255
 @jit.part
 def _after(state: int, op: int, invalidate: bool) -> tuple[int, int]:
     """Return a key's state after an operation, and the operation's code."""
-    if op == READ:
-        if state == _GONE:
-            return _GONE, _NOTHING
-        if state == _ARMED:
-            return _ARMED, FOLLOW
-        return _ARMED, FOLLOW | CHANGED if state == _OVERTAKEN else ARM
     armed = state in (_ARMED, _OVERTAKEN)
-    if op == BYPASS:
+    if op == READ:
+        after, code = _ARMED, ARM
         if armed:
-            return _OVERTAKEN, _NOTHING
-        return _REMOVED if state == _GONE else state, _NOTHING
-    if op == WRITE and not invalidate:
-        return _ARMED, ARM
-    code = REMOVE if armed else _NOTHING
-    if op == WRITE:
-        return _NEVER if state == _NEVER else _REMOVED, code
-    return _GONE, code
+            code = FOLLOW if state == _ARMED else FOLLOW | CHANGED
+        elif state == _GONE:
+            after, code = _GONE, _NOTHING
+    elif op == BYPASS:
+        after, code = state, _NOTHING
+        if armed or state == _GONE:
+            after = _OVERTAKEN if armed else _REMOVED
+    elif op == WRITE and not invalidate:
+        after, code = _ARMED, ARM
+    else:
+        after, code = _GONE, REMOVE if armed else _NOTHING
+        if op == WRITE:
+            after = _NEVER if state == _NEVER else _REMOVED
+    return after, code

@@ -43,6 +43,8 @@ LIVE: Final = 1  # seconds
 BYTES: Final = 2  # each times its bytes
 
 _ROWS: Final = 4, 3
+_NEAR: Final = 8
+"""Events looked at one by one before the steps double: most bursts are short."""
 
 
 @jit.kernel(
@@ -110,7 +112,7 @@ def replay_sliding(
     times: Floats,
     codes: Codes,
     sizes: Ints,
-    marked: bool,
+    marked: bool,  # noqa: ARG001 - what replay_fixed takes
     start: Ints,
     stop: Ints,
     first_key: int,
@@ -194,56 +196,32 @@ def _replay_run(
         counts[_HEAVY, 0] += sizes[0]
     depth = 0
     elapsed[0] = 0.0
-    for i in range(1, times.size):
-        elapsed[i] = elapsed[i - 1] + (times[i] - times[0])
-        longer = below(ttls, times[i] - times[i - 1], 0, n)
-        counts[EXPIRED, 0] += 1
-        counts[EXPIRED, longer] -= 1
-        if sized:
-            counts[_HEAVY, 0] += sizes[i]
-            counts[_HEAVY, longer] -= sizes[i]
+    for i in range(1, times.size + 1):
+        longer, ends = n, close  # the end of the run ends all bursts
+        if i < times.size:
+            elapsed[i] = elapsed[i - 1] + (times[i] - times[0])
+            longer, ends = below(ttls, times[i] - times[i - 1], 0, n), np.inf
+            counts[EXPIRED, 0] += 1
+            counts[EXPIRED, longer] -= 1
+            if sized:
+                counts[_HEAVY, 0] += sizes[i]
+                counts[_HEAVY, longer] -= sizes[i]
+        else:
+            alone = nested[0, depth - 1] if depth > 0 else n
+            size = sizes[-1] if sized else 0
+            _cut_life(counts, sums, ttls, close - times[-1], size, 0, alone)
         begin = i - 1
         while depth > 0 and nested[0, depth - 1] < longer:
             depth -= 1
-            begin = nested[1, depth]
-            until = min(longer, nested[0, depth - 1]) if depth > 0 else longer
+            low, begin = nested[0, depth], nested[1, depth]
+            high = min(longer, nested[0, depth - 1]) if depth > 0 else longer
             _replay_burst(
-                times,
-                sizes,
-                marks,
-                begin,
-                i,
-                ttls,
-                nested[0, depth],
-                until,
-                np.inf,
-                counts,
-                sums,
-                elapsed,
+                times, sizes, marks, begin, i, ttls, low, high, ends, counts, sums, elapsed
             )
         if longer < n and (depth == 0 or nested[0, depth - 1] > longer):
             nested[0, depth] = longer
             nested[1, depth] = begin
             depth += 1
-    until = n
-    for burst in range(depth):
-        _replay_burst(
-            times,
-            sizes,
-            marks,
-            nested[1, burst],
-            times.size,
-            ttls,
-            nested[0, burst],
-            until,
-            close,
-            counts,
-            sums,
-            elapsed,
-        )
-        until = nested[0, burst]
-    size = sizes[-1] if sized else 0
-    _cut_life(counts, sums, ttls, close - times[-1], size, 0, until)
 
 
 @jit.part
@@ -278,26 +256,33 @@ def _replay_burst(
         if close < np.inf:
             size = sizes[begin] if sized else 0
             _cut_life(counts, sums, ttls, close - times[begin], size, whole, high)
+    first = begin + 1  # of the TTL before this one, which is shorter
     for t in range(low, whole):
         ttl = ttls[t]
-        armed = begin
+        first = _next_expired(times, begin, first - 1, end, ttl)
+        expired, armed = first, begin
         age = 0.0
         misses, stale, heavy = 0, 0, 0
-        while times[last] - times[armed] > ttl:
-            expired = _next_expired(times, armed, end, ttl)
+        while expired < end:
             age += _age(times, elapsed, armed, expired)
             stale += _stale(marks, armed, expired)
             armed = expired
             misses += 1
             if sized:
                 heavy += sizes[armed]
+            expired = _next_expired(times, armed, armed, end, ttl)
         age += _age(times, elapsed, armed, end)
         stale += _stale(marks, armed, end)
-        for column, sign in ((t, 1), (t + 1, -1)):
-            sums[AGE, column] += sign * age
-            counts[EXPIRED, column] += sign * misses
-            counts[STALE, column] += sign * stale
-            counts[_HEAVY, column] += sign * heavy
+        sums[AGE, t] += age
+        sums[AGE, t + 1] -= age
+        counts[EXPIRED, t] += misses
+        counts[EXPIRED, t + 1] -= misses
+        if stale > 0:
+            counts[STALE, t] += stale
+            counts[STALE, t + 1] -= stale
+        if sized:
+            counts[_HEAVY, t] += heavy
+            counts[_HEAVY, t + 1] -= heavy
         if close < np.inf:
             size = sizes[armed] if sized else 0
             _cut_life(counts, sums, ttls, close - times[armed], size, t, t + 1)
@@ -325,14 +310,18 @@ def _stale(marks: NDArray[np.int32], armed: int, end: int) -> int:
     """Count the events armed+1:end from the first CHANGED one on."""
     if marks.shape[1] == 0 or marks[0, armed] == marks[0, end - 1]:
         return 0
-    return end - marks[1, marks[0, armed]]
+    return end - int(marks[1, marks[0, armed]])
 
 
 @jit.part
-def _next_expired(times: Floats, armed: int, end: int, ttl: float) -> int:
-    """Find the first of the events armed+1:end that is too old, by doubling steps; end if none."""
+def _next_expired(times: Floats, armed: int, fresh: int, end: int, ttl: float) -> int:
+    """Find the first event after ``fresh``, which is not too old, that is; ``end`` if none is."""
     since = times[armed]
-    low, step = armed, 1
+    near = min(fresh + _NEAR, end)
+    for i in range(fresh + 1, near):
+        if times[i] - since > ttl:
+            return i
+    low, step = near - 1, _NEAR
     while low + step < end and times[low + step] - since <= ttl:
         low += step
         step *= 2

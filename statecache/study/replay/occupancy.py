@@ -147,23 +147,29 @@ def _peaks(lives: Floats, edges: Floats) -> Floats:
     expires is still live at the end of its TTL.
     """
     steps = np.ones(lives.shape[1])
-    instant = np.concatenate([lives[BEGIN], lives[END]])
-    rank = np.concatenate([steps, 2 * lives[OUTLIVED]])
-    order = np.lexsort((rank, instant))
-    change = np.concatenate([steps, -steps])[order]
-    weight = np.concatenate([lives[BYTES], -lives[BYTES]])[order]
-    return _highest(instant[order], change, weight, edges)
+    instants = np.concatenate([lives[BEGIN], lives[END]])
+    turns = np.concatenate([steps, 2 * lives[OUTLIVED]])
+    changes = np.concatenate([steps, -steps])
+    weights = np.concatenate([lives[BYTES], -lives[BYTES]])
+    order = np.lexsort((turns, instants))
+    return _highest(instants[order], turns[order], changes[order], weights[order], edges)
 
 
-@jit.kernel(jit.FLOATS, jit.FLOATS, jit.FLOATS, jit.FLOATS)
-def _highest(instants: Floats, changes: Floats, weights: Floats, edges: Floats) -> Floats:
+@jit.kernel(jit.FLOATS, jit.FLOATS, jit.FLOATS, jit.FLOATS, jit.FLOATS)
+def _highest(
+    instants: Floats, turns: Floats, changes: Floats, weights: Floats, edges: Floats
+) -> Floats:
+    """Sweep over changes in order of (instant, turn); those of turn 0 precede an edge."""
     bins = edges.size - 1
     peaks = np.zeros((2, bins), np.float64)
     keys, size = 0.0, 0.0
     at = 0
     for b in range(bins):
         peaks[0, b], peaks[1, b] = keys, size
-        while at < instants.size and (b == bins - 1 or instants[at] < edges[b + 1]):
+        edge = edges[b + 1]
+        while at < instants.size and (
+            b == bins - 1 or instants[at] < edge or (instants[at] == edge and turns[at] == 0)
+        ):
             keys += changes[at]
             size += weights[at]
             peaks[0, b] = max(peaks[0, b], keys)

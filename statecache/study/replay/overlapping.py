@@ -75,7 +75,7 @@ def events_of(trace: Trace, behaviour: Behaviour) -> Events:
     *(jit.FLOATS, jit.CODES, jit.INTS, jit.INTS, jit.INTS),
     *(jit.FLOATS, jit.FLOAT, jit.BOOL, jit.BOOL),
 )
-def replay_overlapping(
+def replay_overlapping(  # noqa: C901, PLR0912 - one pass over everything that can happen
     times: Floats,
     codes: Codes,
     key: Ints,
@@ -108,12 +108,11 @@ def replay_overlapping(
                 hit = state == _ARMED and times[i] - armed <= ttl
                 missed[operation[i]] = not hit
                 arms = hit and sliding
-                counts[0, t] += state == _NEVER
-                counts[1, t] += state == _ARMED and not hit
-                counts[2, t] += state >= _REMOVED
-                counts[3, t] += hit and stale
                 if hit:
+                    counts[3, t] += stale
                     sums[0, t] += times[i] - armed
+                else:
+                    counts[_reason(state), t] += 1
             elif code == _FILL:
                 arms = missed[operation[i]] and state != _GONE
             ends = arms or code in (_REMOVE, _DELETE)
@@ -135,6 +134,14 @@ def replay_overlapping(
                         lived += note_life(lives, lived, armed, horizon, ttl, size, True)
                 state, stale = _NEVER, False
     return counts, sums, lives[:, :lived].copy()
+
+
+@jit.part
+def _reason(state: int) -> int:
+    """Return the row of the counts for a miss."""
+    if state == _NEVER:
+        return 0
+    return 1 if state == _ARMED else 2
 
 
 @jit.part

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.naive_cache import Operation, naive_curve, trace_of
 
 from statecache.study import jit
 from statecache.study.errors import StudyError
 from statecache.study.replay import hit_curve
 from statecache.study.traces import DELETE, READ, WRITE, Trace
-from support.naive_cache import Operation, naive_curve, trace_of
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 WEBLOG = DATA / "weblog-424.slt.gz"
