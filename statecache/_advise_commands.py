@@ -67,6 +67,9 @@ def advise_command(
         float | None,
         typer.Option(min=0, help="Bytes of a state, if TRACE has none.", show_default=False),
     ] = None,
+    sample: Annotated[
+        str, typer.Option(help="Share of the keys that was recorded, as 1%: figures are scaled up.")
+    ] = "100%",
     expiry: Annotated[
         Literal["fixed", "sliding"], typer.Option(help="Whether hits prolong an entry's life.")
     ] = "fixed",
@@ -116,6 +119,7 @@ def advise_command(
             writes=writes,
             bypass_share=parse_share(bypass_share, "bypass-share"),
             state_bytes=state_bytes,
+            sample=parse_share(sample, "sample"),
         )
         with _progress() as on_progress:
             found: Recording | Lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,8 +16,10 @@ from statecache.study.traces import DELETE, READ, WRITE, Trace
 
 __all__ = ["Adaptive", "Lived", "adapt", "live_adaptively"]
 
-#: Beyond so many operations only some of the keys, drawn by a seed, are replayed.
+#: Beyond so many operations only some of the keys, drawn by a seed, are replayed; all keys over
+#: less time where it would be fewer keys than these.
 MOST_OPERATIONS: Final = 200_000
+_ENOUGH_KEYS: Final = 1_000
 _SEED: Final = 20110620
 
 
@@ -73,12 +75,17 @@ def adapt(
     as_managed = policy.expiry == "fixed" and policy.writes == "through" and not policy.bypass_share
     if not as_managed or not 0.01 <= hit_rate <= 0.99 or trace.armed_s is not None:
         return None
-    some = _some_keys(trace)
+    some = _some_of(trace)
     if not np.any(some.op == READ):
         return None
-    lived = live_adaptively(some, ttl_s, hit_rate, policy.state_bytes, span(trace))
+    lived = live_adaptively(some, ttl_s, hit_rate, policy.state_bytes, span(some))
+    lived = replace(
+        lived,
+        live_keys=lived.live_keys / policy.sample,
+        memory_bytes=lived.memory_bytes / policy.sample,
+    )
     everywhere = np.union1d(ttls, [ttl_s])
-    curve = policy.curve(policy.tally(some, everywhere, span(trace)))
+    curve = policy.curve(policy.tally(some, everywhere))
     known = np.isfinite(lived.memory_bytes)
     taken = curve["memory_bytes" if known else "mean_live_keys"]
     wanted = lived.memory_bytes if known else lived.live_keys
@@ -151,10 +158,13 @@ def live_adaptively(
     )
 
 
-def _some_keys(trace: Trace) -> Trace:
-    """Return all operations of some keys, of all of them where that is not too many."""
+def _some_of(trace: Trace) -> Trace:
+    """Return all operations of some keys, or where these would be few the trace's beginning."""
     if len(trace) <= MOST_OPERATIONS:
         return trace
     keys, places = np.unique(trace.key, return_inverse=True)
+    share = MOST_OPERATIONS / len(trace)
+    if keys.size * share < _ENOUGH_KEYS:
+        return of_operations(trace, slice(0, MOST_OPERATIONS))
     draw = np.random.default_rng(_SEED).random(keys.size)
-    return of_operations(trace, draw[places] < MOST_OPERATIONS / len(trace))
+    return of_operations(trace, draw[places] < share)

@@ -94,7 +94,7 @@ def advise(
     hit_rate = float(advice.choice.row["hit_rate"])
     adaptive = adapt(trace, policy, ttls, advice.ttl_s, hit_rate)
     on_progress(1.0, "done")
-    peak = float(policy.over_time(trace, advice.ttl_s)["peak_keys"].max())
+    peak = float(policy.over_time(trace, advice.ttl_s)["peak_keys"].max()) / policy.sample
     return replace(
         advice,
         peak_keys=peak,

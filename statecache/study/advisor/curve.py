@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from statecache.study.advisor.limits import LimitError
 from statecache.study.errors import StudyError
 from statecache.study.replay import Expiry, Tally, Writes, curve_of, live_over_time, tally
 from statecache.study.traces import Trace
@@ -36,7 +37,9 @@ class Policy:
     """How the cache is run, apart from its TTL; see ``replay.hit_curve``.
 
     ``bypass_share`` of the writes never reach the cache: lost, or by writers that do not know of
-    it. ``state_bytes`` is the size of a state where the trace has none.
+    it. ``state_bytes`` is the size of a state where the trace has none. ``sample`` is the share of
+    the keys that was recorded: statements a second and what is held are scaled up by it. Raises
+    LimitError for a share out of range.
     """
 
     expiry: Expiry = "fixed"
@@ -44,6 +47,11 @@ class Policy:
     bypass_share: float = 0.0
     seed: int = 0
     state_bytes: float | None = None
+    sample: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample <= 1:
+            raise LimitError(f"sample is {self.sample}: give the share of the keys, up to 100%.")
 
     @property
     def can_be_stale(self) -> bool:
@@ -81,11 +89,13 @@ class Policy:
         stale_at_most_s  the TTL; infinite where hits prolong an entry's life
         """
         curve = curve_of(sums)
-        live_bytes = curve["mean_live_bytes"]
+        live = ["mean_live_keys", "mean_live_bytes"]
+        curve[live] = curve[live] / self.sample
+        live_bytes, some_time = curve["mean_live_bytes"], sums.span_s[1] - sums.span_s[0]
         if self.state_bytes is not None:
             live_bytes = live_bytes.fillna(curve["mean_live_keys"] * self.state_bytes)
         return curve.assign(
-            db_qps=curve["db_statements"] / ((sums.span_s[1] - sums.span_s[0]) or math.nan),
+            db_qps=curve["db_statements"] / self.sample / (some_time or math.nan),
             memory_bytes=live_bytes + ENTRY_BYTES * curve["mean_live_keys"],
             stale_share=curve["stale_share"].fillna(0.0),  # without a hit none is stale
             stale_at_most_s=curve["ttl_s"] if self.expiry == "fixed" else math.inf,

@@ -178,10 +178,12 @@ def own_ttls(
     rows = np.arange(len(names))
     worth = [(hits[rows, plan].sum(), taken[rows, plan].sum(), plan) for plan in plans]
     hits_one, taken_one = hits[rows, same].sum(), taken[rows, same].sum()
-    best = max((found for found in worth if found[1] <= taken_one), key=lambda found: found[0])
+    within = (found for found in worth if found[1] <= taken_one)
+    plan = max(within, key=lambda found: found[0])[2]
+    filled = _topped_up(plan, np.where(allowed, hits, -np.inf), taken, taken_one)
+    plan = filled if kept.by(filled) else plan
     frugal = min(found[1] for found in worth if found[0] >= hits_one)
     reads = np.array([one.reads for one in tallies])
-    plan = best[2]
     nonzero = np.where(reads > 0, reads, np.nan)
     return Groups(
         by=grouping.by,
@@ -199,9 +201,9 @@ def own_ttls(
         ),
         unit="bytes" if sized else "entries",
         ttl_s=ttl_s,
-        hit_rate=best[0] / reads.sum(),
+        hit_rate=hits[rows, plan].sum() / reads.sum(),
         hit_rate_one=hits_one / reads.sum(),
-        memory=best[1],
+        memory=taken[rows, plan].sum(),
         memory_one=taken_one,
         frugal_memory=frugal,
     )
@@ -221,6 +223,21 @@ def _plans(
         for price in np.geomspace(prices.min() / 100, prices.max(), _PRICES)
     }
     return [np.array(plan) for plan in sorted(found)]
+
+
+def _topped_up(
+    plan: NDArray[np.intp], hits: NDArray[np.float64], taken: NDArray[np.float64], most: float
+) -> NDArray[np.intp]:
+    """Spend what a plan leaves of the memory, each time where it gains most."""
+    plan, rows = plan.copy(), np.arange(plan.size)
+    while True:
+        more = hits - hits[rows, plan][:, None]
+        cost = taken - taken[rows, plan][:, None]
+        more[cost > most - taken[rows, plan].sum()] = 0.0
+        group, place = np.unravel_index(np.argmax(more), more.shape)
+        if not more[group, place] > 0:
+            return plan
+        plan[group] = place
 
 
 class _Kept:

@@ -191,6 +191,7 @@ def scope_sentence(advice: Advice) -> str:
     """Return what the advice rests on, and what it does not say."""
     policy = advice.policy
     bypass = f", {_percent(policy.bypass_share)} of them bypassing" if policy.bypass_share else ""
+    sample = f" (a sample of {_percent(policy.sample)} of all keys)" if policy.sample < 1 else ""
     short = (
         f" The trace lasts only {advice.duration_s / advice.ttl_s:.1f} times the TTL: a longer one "
         "would say more."
@@ -199,7 +200,7 @@ def scope_sentence(advice: Advice) -> str:
     )
     return (
         f"Exact replay of {advice.operations:,} operations on {advice.keys:,} keys in "
-        f"{duration(advice.duration_s)}, {policy.expiry} expiry, writes "
+        f"{duration(advice.duration_s)}{sample}, {policy.expiry} expiry, writes "
         f"{policy.writes}{bypass}; the cache starts empty. Rates and memory are means over that "
         "time, so leave room for peaks. Another stream needs its own advice." + short
     )

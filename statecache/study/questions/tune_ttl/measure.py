@@ -123,7 +123,7 @@ def measure(settings: TuningSettings, servers: Servers, folder: RunFolder) -> Tu
         ttls = rounded(advice.ttl_s * np.array([0.5, 1.0, 2.0]))
         for attempt in range(1, ATTEMPTS + 1):
             report(0.3 + 0.35 * (attempt - 1), f"live, {settings.live_s:g} s")
-            cells, buckets = _attempt(settings, servers, folder, part, ttls, attempt)
+            cells, buckets = _attempt(settings, servers, folder, part, ttls=ttls, number=attempt)
             if not _disturbed(cells):
                 break
         report(1.0, "measured")
@@ -135,11 +135,12 @@ def _attempt(
     servers: Servers,
     folder: RunFolder,
     part: Slice,
+    *,
     ttls: np.ndarray,
-    attempt: int,
+    number: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run live, or take what an interrupted run has left in the folder."""
-    name = f"{settings.fingerprint}-{attempt}"
+    name = f"{settings.fingerprint}-{number}"
     cells, buckets = folder.read_cell(NOTEBOOK, name), folder.read_cell(NOTEBOOK, f"{name}.latency")
     if cells is not None and buckets is not None:
         return cells, buckets
@@ -147,7 +148,7 @@ def _attempt(
     ttls_ms = {variant: part.live_ttl_ms(ttl) for variant, ttl in variants.items()}
     lived = run_aside(lambda: run_live(part, ttls_ms, servers, timeout_ms=settings.timeout_ms))
     cells, buckets = cells_of(lived, part, variants)
-    cells["attempt"] = attempt
+    cells["attempt"] = number
     folder.write_cell(NOTEBOOK, f"{name}.latency", buckets)
     folder.write_cell(NOTEBOOK, name, cells)
     return cells, buckets
