@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,13 @@ _DAY_S: Final = 86_400.0
 Curve = Callable[[Path], pd.DataFrame]
 
 
+class _Figures(NamedTuple):
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    hits: int
+
+
 def write_drawn(folder: Path, rows: int) -> None:
     """Write a day of zipf-distributed requests in no order, a million a file."""
     rng = np.random.default_rng(_SEED)
@@ -64,9 +71,9 @@ def write_drawn(folder: Path, rows: int) -> None:
 def compare(folder: Path, rows: int, scheduler: str, rounds: int = ROUNDS) -> pd.DataFrame:
     """Return how long each way takes, one row a way, in processes of their own.
 
-    Columns: requests, way, seconds (median of the rounds), least_s, most_s, rows_per_s, and
-    peak_mb, the memory of the largest process. Raises StudyError where two ways do not count the
-    same.
+    Columns: requests, way, seconds (median of the rounds), least_s, most_s, rows_per_s, cpu_s (of
+    all processes, their start included; without those of a running cluster) and peak_mb, the
+    memory of the largest process. Raises StudyError where two ways do not count the same.
     """
     ways: dict[str, Curve] = {
         "in memory": in_memory,
@@ -74,14 +81,12 @@ def compare(folder: Path, rows: int, scheduler: str, rounds: int = ROUNDS) -> pd
         "two processes": partial(in_parts, workers=2),
         "two processes, running": partial(in_parts, scheduler=scheduler),
     }
-    measured: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    hits = set()
+    measured: dict[str, list[_Figures]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, curve in ways.items():  # in turns, since what else runs is not the same all along
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                seconds, peak_mb, found = process.submit(_timed, curve, folder).result()
-            measured[way].append((seconds, peak_mb))
-            hits.add(found)
+                measured[way].append(process.submit(_timed, curve, folder).result())
+    hits = {one.hits for figures in measured.values() for one in figures}
     if len(hits) > 1:
         raise StudyError(f"The ways counted differently ({len(hits)} sums of hits): report this.")
     return pd.DataFrame([_row(rows, way, figures) for way, figures in measured.items()])
@@ -97,20 +102,19 @@ def in_parts(folder: Path, **where: Any) -> pd.DataFrame:
     return hit_curve_of_folder(folder, TTLS, **where)
 
 
-def _timed(curve: Curve, folder: Path) -> tuple[float, float, int]:
+def _timed(curve: Curve, folder: Path) -> _Figures:
     started = time.perf_counter()
     found = curve(folder)
     seconds = time.perf_counter() - started
-    peak = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    in_bytes = peak if sys.platform == "darwin" else peak * 1024
-    return seconds, in_bytes / 1e6, int(found["hits"].sum())
+    # whatever was started has ended, or it belongs to a cluster that was there before
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = max(one.ru_maxrss for one in used) * (1 if sys.platform == "darwin" else 1024)
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
+    return _Figures(seconds, cpu_s, peak / 1e6, int(found["hits"].sum()))
 
 
-def _row(rows: int, way: str, figures: list[tuple[float, float]]) -> dict[str, Any]:
-    seconds = [one for one, _ in figures]
+def _row(rows: int, way: str, figures: list[_Figures]) -> dict[str, Any]:
+    seconds = [one.seconds for one in figures]
     median = float(np.median(seconds))
     return {
         "requests": rows,
@@ -119,7 +123,8 @@ def _row(rows: int, way: str, figures: list[tuple[float, float]]) -> dict[str, A
         "least_s": min(seconds),
         "most_s": max(seconds),
         "rows_per_s": rows / median,
-        "peak_mb": max(peak for _, peak in figures),
+        "cpu_s": float(np.median([one.cpu_s for one in figures])),
+        "peak_mb": max(one.peak_mb for one in figures),
     }
 
 
