@@ -21,6 +21,7 @@ from IPython.display import display
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from .pages import fragment
+from .quantities import show_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,8 +157,9 @@ def show_table(
 ) -> None:
     """Show a data frame as a table; its units belong into the column names.
 
-    ``formats`` gives columns a format, as ``.1f`` or ``{:.1f} ms``; the others get as many
-    decimals as their smallest value needs for two digits.
+    ``formats`` gives columns a format, as ``.1f``, ``{:.1f} ms`` or ``digits`` (three that count,
+    and all before the point); the others get as many decimals as their smallest value needs for two
+    digits.
     """
     if not caption.strip():
         raise ValueError("A table needs a caption: what is in it, and how it was measured.")
@@ -230,6 +232,12 @@ def _number_format(values: pd.Series[Any]) -> str:
     return ".3g" if decimals > 6 else f"{separator}.{max(decimals, 0)}f"
 
 
+def _formatted(value: Any, spec: str) -> str:
+    if spec == "digits":
+        return show_number(value)
+    return spec.format(value) if "{" in spec else format(value, spec)
+
+
 def _cell(value: Any, spec: str) -> str:
     missing: Any = pd.isna(value)
     if missing is True or missing is np.True_:
@@ -238,5 +246,5 @@ def _cell(value: Any, spec: str) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    text = spec.format(value) if "{" in spec else format(value, spec)
+    text = _formatted(value, spec)
     return text.replace("-", "−", 1) if text.startswith("-") else text

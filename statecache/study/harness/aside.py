@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from statecache.study.harness.waking import PreciseSelector
 
 __all__ = ["run_aside"]
 
@@ -16,9 +17,9 @@ T = TypeVar("T")
 def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main()`` in a thread with an event loop of its own, and return what it returns.
 
-    A notebook's own loop serves its kernel as well. And the loop here waits with ``select``, whose
-    limits are microseconds: the usual ones round up to a millisecond, which an open loop would
-    measure as latency. Ctrl-C cancels ``main``, waits for its end, and is raised again.
+    A notebook's own loop serves its kernel as well. And the timers here are on time (``waking``):
+    an open loop would measure their delay as latency. Ctrl-C cancels ``main``, waits for its
+    end, and is raised again.
     """
     runner = _Runner(main)
     thread = threading.Thread(target=runner.run, name="statecache-aside", daemon=True)
@@ -75,4 +76,4 @@ class _Runner:
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return asyncio.SelectorEventLoop(PreciseSelector())

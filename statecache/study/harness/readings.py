@@ -17,6 +17,7 @@ from statecache.study.harness.drives import Closed, Drive
 from statecache.study.harness.events import EVENT
 from statecache.study.harness.loops import Recording
 from statecache.study.harness.machine import Usage, usage_since
+from statecache.study.harness.waking import looked_s
 from statecache.study.traces import DELETE, READ, WRITE
 
 __all__ = ["NAN", "OPERATIONS", "Snapshot", "row_of"]
@@ -55,7 +56,7 @@ class Snapshot:
             audit.counts(schema),
             audit.backend_cpu_s(),
             audit.cache_cpu_s(),
-            time.process_time(),
+            time.process_time() - looked_s(),
             Usage.now(),
         )
 

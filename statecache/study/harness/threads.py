@@ -15,6 +15,7 @@ from statecache import StateManager
 from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import DELETED
 from statecache.study.harness.loops import GRACE, Recording, absent
+from statecache.study.harness.waking import sleep_until
 from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ, WRITE
 
@@ -61,7 +62,7 @@ class Threads:
                 due = recording.began + dues[number]
                 wait = due - time.monotonic()
                 if wait > 0:
-                    time.sleep(wait)
+                    sleep_until(due)
                     recording.late.append(time.monotonic() - due)
                 if time.monotonic() > last_start:
                     return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from statecache.study.traces.csv_table import open_csv
+from statecache.study.traces.csv_table import open_csv, recognises_csv
 from statecache.study.traces.delimited import Delimited
 from statecache.study.traces.layout import Columns, normal
 from statecache.study.traces.trace import TraceError
@@ -17,8 +17,10 @@ __all__ = ["open_cachelib", "recognises_cachelib"]
 
 
 def recognises_cachelib(lines: list[bytes]) -> bool:
-    """Return whether the first line has the names of such a trace."""
-    return bool(lines) and {"key", "op", "op_count"} <= _names(lines)
+    """Return whether the first line has the names of such a trace, its times aside."""
+    if not lines or not {"key", "op", "op_count"} <= _names(lines):
+        return False
+    return "op_time" in _names(lines) or not recognises_csv(lines)
 
 
 def open_cachelib(lines: list[bytes], _columns: Columns | None) -> Delimited:

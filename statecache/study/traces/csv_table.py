@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
+
+import numpy as np
+import pyarrow as pa
 
 from statecache.study.traces.cutting import Dialect, split_line
 from statecache.study.traces.delimited import Delimited
 from statecache.study.traces.layout import Columns, find_columns
-from statecache.study.traces.times import Unit, guess_unit
+from statecache.study.traces.times import Unit, guess_unit, seconds
 from statecache.study.traces.trace import TraceError
 
 __all__ = ["open_csv", "recognises_csv"]
@@ -30,14 +32,14 @@ def recognises_csv(lines: list[bytes]) -> bool:
 def open_csv(lines: list[bytes], columns: Columns | None) -> Delimited:
     """Return how to read a file that begins with these lines.
 
-    There is no line of names where the user names the columns by their numbers and the first line
-    begins with none of these names. Raises TraceError where time or key is not found.
+    There is no line of names where the user gives the column of times by its number and the first
+    line has a time there. Raises TraceError where time or key is not found.
     """
     if not lines:
         raise TraceError("The file is empty: give one with a line of names and lines of values.")
     delimiter = _delimiter(lines[0])
     names = _fields(lines[0], delimiter)
-    header = not (columns and _are_numbers(columns.values()) and _has_a_number(names))
+    header = not _holds_values(names, columns or {})
     if not header:
         names = [str(number) for number in range(1, len(names) + 1)]
     layout = find_columns(names, columns)
@@ -70,10 +72,11 @@ def _fields(line: bytes, delimiter: str) -> list[str]:
     return [field.decode("utf-8", "backslashreplace").strip() for field in fields]
 
 
-def _are_numbers(theirs: Iterable[str | int | None]) -> bool:
-    return all(one is None or str(one).isdigit() for one in theirs)
-
-
-def _has_a_number(names: list[str]) -> bool:
-    """Return whether a line has a value among its columns: names are no numbers or dates."""
-    return any(name[:1].isdigit() or name[:1] in "+-." for name in names if name)
+def _holds_values(fields: list[str], columns: Columns) -> bool:
+    """Return whether a line has a time where, by number, the user says that times are."""
+    number = next((theirs for ours, theirs in columns.items() if ours.startswith("time")), None)
+    place = int(number) if number is not None and str(number).isdecimal() else 0
+    if not 1 <= place <= len(fields):
+        return False
+    text = pa.array([fields[place - 1]], pa.string())
+    return any(np.isfinite(seconds(text, unit))[0] for unit in ("s", "iso"))

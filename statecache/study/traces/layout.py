@@ -14,8 +14,8 @@ __all__ = ["Columns", "Layout", "find_columns", "normal"]
 
 Columns: TypeAlias = Mapping[str, str | int | None]
 """What the user says: ours (``time_s``, ``time_ms``, ``time_us``, ``time_ns``, ``time``, ``key``,
-``op``, ``size``, ``armed_s``) to the file's column: its name, its number from 1, or None where
-there is none."""
+``op``, ``size``, ``armed_s``, and ``count``, of how many operations a line tells) to the file's
+column: its name, its number from 1, or None where there is none."""
 
 _NAMES: Final = {
     role: tuple(names.split())
@@ -84,7 +84,7 @@ def _given(names: Sequence[str], columns: Columns) -> tuple[dict[str, int | None
         if role not in _NAMES:
             raise TraceError(
                 f"A trace has no column {ours!r}: map time_s (or time_ms, time_us, time_ns, time), "
-                "key, op, size or armed_s."
+                "key, op, size, count or armed_s."
             )
         if role == "time":
             unit = UNITS[ending] if ending else None

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from statecache.errors import first_line
 from statecache.study.traces import operations
-from statecache.study.traces.checks import Checks
+from statecache.study.traces.checks import Checks, counts, sizes
 from statecache.study.traces.layout import Columns, find_columns
-from statecache.study.traces.rows import UNKNOWN_SIZE, Rows, Tally, shown
+from statecache.study.traces.rows import Rows, shown
 from statecache.study.traces.times import Unit, guess_unit, seconds
 from statecache.study.traces.trace import READ, TraceError
 
@@ -41,7 +41,6 @@ ABOUT: Final = b"statecache.trace"
 _UNKNOWN: Final = 255
 _BATCH: Final = 1 << 17
 _MAGIC: Final = b"PAR1"
-_LARGEST: Final = 2.0**53
 
 
 def is_parquet(path: Path) -> bool:
@@ -69,7 +68,8 @@ def about_parquet(path: Path) -> tuple[str | None, bool]:
 class Reading:
     """How rows become operations, the same for every part of a file or folder.
 
-    ``roles`` are ours (time, key, op, size, armed_s) to the columns' names; ``unit`` is the times'.
+    ``roles`` are ours (time, key, op, size, armed_s, count) to the columns' names; ``unit`` is the
+    times'.
     """
 
     schema: pa.Schema
@@ -93,13 +93,12 @@ def reading_of(files: pa.dataset.Dataset, columns: Columns | None) -> Reading:
     layout = find_columns(names, columns)
     roles = {
         role: names[place]
-        for role in ("time", "key", "op", "size", "armed_s")
+        for role in ("time", "key", "op", "size", "armed_s", "count")
         if (place := getattr(layout, role)) is not None
     }
     unit = layout.unit
     if unit is None:
-        first = next(files.to_batches(columns=[roles["time"]], batch_size=_BATCH), None)
-        times = [] if first is None else first.column(0)[:100].to_pylist()
+        times = files.head(100, columns=[roles["time"]]).column(0).to_pylist()
         unit = guess_unit([str(value) for value in times if value is not None])
     return Reading(files.schema, roles, unit)
 
@@ -154,29 +153,18 @@ def _rows(parts: dict[str, pa.Array], unit: Unit, first: int) -> Rows:
     if "op" in parts:
         op = _operations(parts["op"])
         refuse("op", op == _UNKNOWN, "no known operation")
-    size = armed_s = None
+    size = armed_s = repeats = None
     if "size" in parts:
-        sizes = _floats(parts["size"])
-        unknown = _mask(parts["size"].is_null())
-        good = (sizes >= 0) & (sizes < _LARGEST) & (sizes == np.floor(sizes))
-        size = np.where(good, sizes, UNKNOWN_SIZE).astype(np.int64)
-        refuse("size", ~(good | unknown), "no size in bytes")
+        size, bad = sizes(_floats(parts["size"]), _mask(parts["size"].is_null()))
+        refuse("size", bad, "no size in bytes")
     if "armed_s" in parts:
         armed_s = _floats(parts["armed_s"])
-        refuse("armed_s", ~np.isfinite(armed_s) | (armed_s < time_s), "not a later time")
-    refused = checks.tally(np.arange(first, first + len(time_s)))
-    tally = Tally(len(time_s), 0, refused.malformed, refused.first_malformed)
-    if not refused.malformed:
-        return Rows(time_s, key, op, size, armed_s, tally)
-    good = checks.good
-    return Rows(
-        time_s[good],
-        key[good] if isinstance(key, np.ndarray) else key.filter(pa.array(good)),
-        op[good],
-        None if size is None else size[good],
-        None if armed_s is None else armed_s[good],
-        tally,
-    )
+        refuse("armed_s", ~(np.isfinite(armed_s) & (armed_s >= time_s)), "no later time")
+    if "count" in parts:
+        repeats, bad = counts(_floats(parts["count"]))
+        refuse("count", bad, "no number of operations")
+    numbers = np.arange(first, first + len(time_s))
+    return checks.choose(Rows(time_s, key, op, size, armed_s), numbers, repeats)
 
 
 def _seconds(column: pa.Array, unit: Unit) -> NDArray[np.float64]:

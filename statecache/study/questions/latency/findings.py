@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -17,7 +16,7 @@ from statecache.study.histograms import P99_SAMPLES, pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
 from statecache.study.quantities import show_value
 from statecache.study.questions.evidence import Evidence
-from statecache.study.questions.latency.measure import NOTEBOOK, RECORDED, Latencies
+from statecache.study.questions.latency.measure import NOTEBOOK, PATHS, RECORDED, Latencies
 from statecache.study.questions.latency.stalled import summary
 from statecache.study.questions.wording import percent
 from statecache.study.verdicts import LEVEL, Measured
@@ -27,6 +26,8 @@ __all__ = ["Findings", "Ratio", "check", "find", "measured"]
 ONE_CALLER: Final = "one caller, async"
 THREADS: Final = "one caller, threads"
 OPEN: Final = "open load, async"
+
+_PATH_ORDER: Final = (*(path.name for path in PATHS), *(name for name, _variant in RECORDED))
 
 _RECORDED_REDIS: Final = (RECORDED[0][0], RECORDED[1][0])
 
@@ -84,11 +85,12 @@ class Findings:
         return int(self.latencies.measurements.cells["block"].nunique())
 
     def values(self, path: str, driver: str, size: int, statistic: str) -> pd.Series[float]:
-        """Return the latencies of a path by block, in µs; empty where it has none."""
+        """Return the latencies of a path by block, in µs, without those the driver spoilt."""
         cells = self.cells
         own = cells[
             (cells["path"] == path) & (cells["driver"] == driver) & (cells["size"] == size)
         ].set_index("block")
+        own = own[~_void(own, statistic)]
         if own.empty:
             return pd.Series(dtype=float)
         return own[f"{own['operation'].iloc[0]}_{statistic}_us"].astype(float).dropna().sort_index()
@@ -173,13 +175,16 @@ class Findings:
     def absolute(self) -> pd.DataFrame:
         """A row a path, driver and size: hit rate, samples, p50, mean and p99, in µs.
 
-        p99 is missing where there are too few samples, or where the driver was late.
+        A percentile is missing where the driver was later than a tenth of it in most blocks, and
+        p99 where there are too few samples.
         """
         rows = []
         for (path, driver, size), own in self.cells.groupby(["path", "driver", "size"], sort=False):
             histogram = self.histogram(str(path), str(driver), int(str(size)))
             samples = int(histogram["count"].sum())
-            late = _is_late(own, "p99")
+            void = {name: _void(own, name).mean() > 1 / 2 for name in ("p50", "p99")}
+            median = math.nan if void["p50"] else quantile_us(histogram, 0.5)
+            mean = own[f"{own['operation'].iloc[0]}_mean_us"].mean()
             rows.append(
                 {
                     "path": path,
@@ -187,16 +192,20 @@ class Findings:
                     "document (B)": size,
                     "hit rate (%)": 100 * own["hit_rate"].mean(),
                     "samples": samples,
-                    "p50 (µs)": quantile_us(histogram, 0.5),
-                    "mean (µs)": own[f"{own['operation'].iloc[0]}_mean_us"].mean(),
+                    "p50 (µs)": median,
+                    "mean (µs)": math.nan if void["p50"] else mean,
                     "p99 (µs)": quantile_us(histogram, 0.99)
-                    if samples >= P99_SAMPLES and not late
+                    if samples >= P99_SAMPLES and not void["p99"]
                     else math.nan,
-                    "driver late": late,
+                    "driver late": any(void.values()),
                 }
             )
-        return pd.DataFrame(rows).sort_values(
-            ["driver", "document (B)"], kind="stable", ignore_index=True
+        places = {name: place for place, name in enumerate(_PATH_ORDER)}
+        return (
+            pd.DataFrame(rows)
+            .assign(place=lambda table: table["path"].map(places))
+            .sort_values(["driver", "document (B)", "place"], ignore_index=True)
+            .drop(columns="place")
         )
 
     @cached_property
@@ -283,8 +292,9 @@ def _typical(values: pd.Series[float]) -> Interval:
     return ratio_interval(values.tolist(), [1.0] * len(values), LEVEL)
 
 
-def _is_late(cells: pd.DataFrame, percentile: str) -> bool:
-    """Say whether the driver was late in most of the blocks; closed loops cannot be."""
-    name = f"{percentile}_void"
-    void: Sequence[object] = cells[name].tolist() if name in cells else []
-    return sum(value is True or value == 1 for value in void) > len(cells) / 2
+def _void(cells: pd.DataFrame, statistic: str) -> pd.Series[bool]:
+    """Say in which cells the driver was too late for a statistic; closed loops cannot be."""
+    name = "p99_void" if statistic == "p99" else "p50_void"
+    if name not in cells:
+        return pd.Series(False, index=cells.index)
+    return cells[name].fillna(False).astype(bool)

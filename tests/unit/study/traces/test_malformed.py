@@ -118,7 +118,9 @@ def test_a_file_with_bytes_changed_never_fails(tmp_path: Path, name, stream, dat
         recording = read_recording(tmp_path / "x", name)
     except TraceError:
         return
-    assert recording.lines == recording.malformed + recording.ignored + len(recording.trace)
+    good = recording.lines - recording.malformed - recording.ignored
+    # a changed op_count may tell of several operations
+    assert good <= len(recording.trace) if name == "cachelib" else good == len(recording.trace)
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd"])

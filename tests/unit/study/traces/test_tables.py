@@ -56,6 +56,18 @@ def test_columns_without_names_are_given_by_number(tmp_path: Path, number):
     assert rows_of(read_trace(named, columns=columns)) == expected
 
 
+def test_a_line_may_tell_of_several_operations(tmp_path: Path):
+    path = write(tmp_path / "x", ["ts,key,op,op_count", "1,a,get,2", "2,b,set,1"])
+    twice = [Operation(1.0, "a", READ, 0)] * 2
+    recording = read_recording(path)
+    assert recording.format == "csv"
+    assert rows_of(recording.trace) == [*twice, Operation(2.0, "b", WRITE, 0)]
+    path = write(tmp_path / "y", ["ts,key,n", "1,a,2"])
+    assert rows_of(read_trace(path, columns={"count": "n"})) == twice
+    pd.read_csv(path).to_parquet(tmp_path / "y.parquet")
+    assert rows_of(read_trace(tmp_path / "y.parquet", columns={"count": "n"})) == twice
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
