@@ -19,6 +19,8 @@ w. It is T for w = 0, and stays finite where e^(wT) does not.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,15 +29,23 @@ from statecache.study.errors import StudyError
 __all__ = [
     "aggregate_read_modify_write",
     "cache_aside",
+    "cache_aside_ttl",
     "delete_on_write",
+    "delete_on_write_ttl",
     "read_modify_write",
     "sliding",
+    "sliding_delete_on_write",
+    "sliding_ttl",
+    "sliding_write_through",
     "stale_share",
+    "stale_share_ttl",
     "write_through",
     "write_through_ttl",
 ]
 
 Floats = NDArray[np.float64]
+
+_BISECTIONS: Final = 64
 
 
 def cache_aside(reads_per_s: ArrayLike, ttl_s: ArrayLike) -> Floats:
@@ -55,6 +65,45 @@ def sliding(reads_per_s: ArrayLike, ttl_s: ArrayLike) -> Floats:
     """
     reads, ttl = _rates("reads_per_s", reads_per_s), _ttls(ttl_s)
     return _plain(-np.expm1(-_product(reads, ttl)))
+
+
+def cache_aside_ttl(hit_rate: ArrayLike, reads_per_s: ArrayLike) -> Floats:
+    """Return the TTL in seconds that gives a hit rate: h / (r(1 − h)), as :func:`cache_aside`."""
+    return write_through_ttl(hit_rate, reads_per_s, 0.0)
+
+
+def sliding_ttl(hit_rate: ArrayLike, reads_per_s: ArrayLike) -> Floats:
+    """Return the TTL in seconds that gives a hit rate: −ln(1 − h) / r, as :func:`sliding`.
+
+    Infinite for h = 1, and for h > 0 where nothing is read.
+    """
+    share, reads = _shares("hit_rate", hit_rate), _rates("reads_per_s", reads_per_s)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _plain(np.where(share == 0, 0.0, -np.log1p(-share) / reads))
+
+
+def sliding_write_through(
+    reads_per_s: ArrayLike, writes_per_s: ArrayLike, ttl_s: ArrayLike
+) -> Floats:
+    """Return the hit rate where every read and every write arm the TTL: 1 − e^(−(r + w)T).
+
+    Derived here: a read hits if the latest operation before it, of either kind and independent of
+    it, was within T.
+    """
+    reads, writes = _rates("reads_per_s", reads_per_s), _rates("writes_per_s", writes_per_s)
+    return _plain(-np.expm1(-_product(reads + writes, _ttls(ttl_s))))
+
+
+def sliding_delete_on_write(
+    reads_per_s: ArrayLike, writes_per_s: ArrayLike, ttl_s: ArrayLike
+) -> Floats:
+    """Return the hit rate where every read arms the TTL and a write deletes: r·g(r + w, T).
+
+    Derived here: a read hits if the latest operation before it was within T, and a read, which it
+    was with probability r/(r + w). The writes are independent of the reads.
+    """
+    reads, writes = _rates("reads_per_s", reads_per_s), _rates("writes_per_s", writes_per_s)
+    return _plain(np.minimum(_product(reads, _mean_time(reads + writes, _ttls(ttl_s))), 1.0))
 
 
 def write_through(reads_per_s: ArrayLike, writes_per_s: ArrayLike, ttl_s: ArrayLike) -> Floats:
@@ -106,6 +155,24 @@ def delete_on_write(reads_per_s: ArrayLike, writes_per_s: ArrayLike, ttl_s: Arra
     return _share(_product(reads, _mean_time(writes, _ttls(ttl_s))), 1.0)
 
 
+def delete_on_write_ttl(
+    hit_rate: ArrayLike, reads_per_s: ArrayLike, writes_per_s: ArrayLike
+) -> Floats:
+    """Return the TTL in seconds that gives a hit rate: the inverse of :func:`delete_on_write`.
+
+    T = −ln(1 − w·h / (r(1 − h))) / w; as w → 0, T = h / (r(1 − h)). Per key, like the form itself.
+    NaN where no TTL gives that hit rate: writes keep it below r/(r + w).
+    """
+    share = _shares("hit_rate", hit_rate)
+    reads, writes = _rates("reads_per_s", reads_per_s), _rates("writes_per_s", writes_per_s)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        live = share / (1 - share) / reads
+        ended = writes * live
+        ttl = live * np.where(ended > 0, -np.log1p(-np.minimum(ended, 1.0)) / ended, 1.0)
+    beyond = (ended > 1) | ((share == 1) & (writes > 0))
+    return _plain(np.select([share == 0, beyond], [0.0, np.nan], ttl))
+
+
 def read_modify_write(reads_per_s: ArrayLike, events_per_s: ArrayLike, ttl_s: ArrayLike) -> Floats:
     """Return the hit rate where each event loads the state and updates it at once.
 
@@ -114,9 +181,9 @@ def read_modify_write(reads_per_s: ArrayLike, events_per_s: ArrayLike, ttl_s: Ar
     alike; with d = 0 it is 1 − e^(−wT). Derived like :func:`write_through`: of an event, only the
     update arms, and both kinds of reads see the live share of the time.
 
-    The same expression as :func:`write_through`, of other rates: an event's load cannot shorten the
-    dead time beyond what its update does, and counting it among the reads there gives .775 at
-    wT = 1, d = 0, where .632 is true.
+    The same expression as :func:`write_through`, with the same inverse, of other rates: an event's
+    load cannot shorten the dead time beyond what its update does, and counting it among the reads
+    there gives .775 at wT = 1, d = 0, where .632 is true.
     """
     return write_through(reads_per_s, events_per_s, ttl_s)
 
@@ -160,6 +227,28 @@ def stale_share(writes_per_s: ArrayLike, ttl_s: ArrayLike, lost_share: ArrayLike
         # both 0 (T = 0) or both infinite (no writes, no expiry): there is nothing stale
         stale = np.where(fresh == served, 0.0, 1 - fresh / served)
     return _plain(np.maximum(stale, 0.0))
+
+
+def stale_share_ttl(stale: ArrayLike, writes_per_s: ArrayLike, lost_share: ArrayLike) -> Floats:
+    """Return the longest TTL in seconds with at most this share of stale hits.
+
+    The inverse of :func:`stale_share`, by bisection to the last digits, since it has no closed
+    form. Infinite from ``lost_share`` on, which no TTL exceeds, and where nothing is written.
+    """
+    share, writes, lost = np.broadcast_arrays(
+        _shares("stale", stale),
+        _rates("writes_per_s", writes_per_s),
+        _shares("lost_share", lost_share),
+    )
+    # wT is e to the power of what lies between
+    low, high = np.full(share.shape, -700.0), np.full(share.shape, 700.0)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        below = stale_share(1.0, np.exp(middle), lost) <= share
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    with np.errstate(divide="ignore", over="ignore"):
+        ttl = np.exp(low) / writes
+    return _plain(np.select([(share >= lost) | (writes == 0), share == 0], [np.inf, 0.0], ttl))
 
 
 def _mean_time(rate: Floats, ttl: Floats) -> Floats:

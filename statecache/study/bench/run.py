@@ -14,6 +14,7 @@ from statecache.study.bench.mixes import measure_mixes
 from statecache.study.bench.options import measure_options
 from statecache.study.bench.paths import measure_paths, measure_reads
 from statecache.study.bench.proof import measure_proof
+from statecache.study.bench.replay_rate import measure_replay
 from statecache.study.bench.report import Report
 from statecache.study.bench.rows import Findings
 from statecache.study.bench.stage import FULL, QUICK, Stage
@@ -45,6 +46,7 @@ BENCHES: dict[str, Bench] = {
     "options": Bench("what options cost", measure_options, 130),
     "tools": Bench("hits and reads against redis-benchmark and pgbench", measure_tools, 25),
     "proof": Bench("the harness: no false finding, and no slowdown missed", measure_proof, 25),
+    "replay": Bench("the exact replay against libCacheSim", measure_replay, 150),
     "staleness": Bench("until another process sees a write", measure_staleness, 60),
 }
 

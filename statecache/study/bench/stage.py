@@ -42,6 +42,9 @@ class Effort:
     #: Pairs, and length of a run in seconds, where an option's cost of a few per cent is measured.
     option_pairs: int
     option_run_s: float
+    #: Requests of the trace that is replayed, and pairs of such replays.
+    requests: int
+    replay_pairs: int
 
 
 FULL = Effort(
@@ -60,6 +63,8 @@ FULL = Effort(
     blackouts=8,
     option_pairs=60,
     option_run_s=0.2,
+    requests=10_000_000,
+    replay_pairs=8,
 )
 
 #: Shows that everything works; decides nothing.
@@ -79,6 +84,8 @@ QUICK = Effort(
     blackouts=1,
     option_pairs=2,
     option_run_s=0.03,
+    requests=100_000,
+    replay_pairs=2,
 )
 
 

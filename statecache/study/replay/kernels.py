@@ -256,14 +256,17 @@ def _replay_burst(
         if close < np.inf:
             size = sizes[begin] if sized else 0
             _cut_life(counts, sums, ttls, close - times[begin], size, whole, high)
-    first = begin + 1  # of the TTL before this one, which is shorter
-    for t in range(low, whole):
+    first = begin + 1  # that is too old under the TTL before, which is shorter
+    t = low
+    while t < whole:
         ttl = ttls[t]
         first = _next_expired(times, begin, first - 1, end, ttl)
         expired, armed = first, begin
+        soonest = np.inf  # the least age at which a read of the burst misses
         age = 0.0
         misses, stale, heavy = 0, 0, 0
         while expired < end:
+            soonest = min(soonest, times[expired] - times[armed])
             age += _age(times, elapsed, armed, expired)
             stale += _stale(marks, armed, expired)
             armed = expired
@@ -271,21 +274,23 @@ def _replay_burst(
             if sized:
                 heavy += sizes[armed]
             expired = _next_expired(times, armed, armed, end, ttl)
+        until = below(ttls, soonest, t + 1, whole)  # TTLs with the same misses
         age += _age(times, elapsed, armed, end)
-        stale += _stale(marks, armed, end)
         sums[AGE, t] += age
-        sums[AGE, t + 1] -= age
+        sums[AGE, until] -= age
         counts[EXPIRED, t] += misses
-        counts[EXPIRED, t + 1] -= misses
+        counts[EXPIRED, until] -= misses
+        stale += _stale(marks, armed, end)
         if stale > 0:
             counts[STALE, t] += stale
-            counts[STALE, t + 1] -= stale
+            counts[STALE, until] -= stale
         if sized:
             counts[_HEAVY, t] += heavy
-            counts[_HEAVY, t + 1] -= heavy
+            counts[_HEAVY, until] -= heavy
         if close < np.inf:
             size = sizes[armed] if sized else 0
-            _cut_life(counts, sums, ttls, close - times[armed], size, t, t + 1)
+            _cut_life(counts, sums, ttls, close - times[armed], size, t, until)
+        t = until
 
 
 @jit.part

@@ -19,7 +19,7 @@ from statecache.study.replay.settings import Behaviour, Expiry, Writes, checked_
 from statecache.study.replay.sums import Tally, curve_of
 from statecache.study.traces import DELETE, READ, WRITE, Trace
 
-__all__ = ["hit_curve", "span_of", "takes_effect_at_once", "tally"]
+__all__ = ["hit_curve", "replay_keys", "span_of", "takes_effect_at_once", "tally"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,7 +121,7 @@ def _replay_at_once(
 ) -> dict[str, Any]:
     events = grouped(trace, behaviour)
     ascending = np.argsort(ttls, kind="stable")
-    counts, sums = _over_keys(events, ttls[ascending], behaviour.expiry, horizon)
+    counts, sums = replay_keys(events, ttls[ascending], behaviour.expiry, horizon)
     asked = np.argsort(ascending)
     return {
         "bypassed": events.bypassed,
@@ -135,7 +135,7 @@ def _replay_at_once(
     }
 
 
-def _over_keys(
+def replay_keys(
     events: Grouped, ttls: Floats, expiry: Expiry, horizon: float
 ) -> tuple[Ints, Floats]:
     """Replay ranges of keys on all processors (the kernels leave the interpreter) and add up."""
