@@ -15,6 +15,7 @@ from statecache.study.advisor.curve import CurveOf, Policy, grid, rounded
 from statecache.study.advisor.groups import Groups, best_groups
 from statecache.study.advisor.halves import Halves, compare_halves
 from statecache.study.advisor.limits import LimitError, Limits
+from statecache.study.advisor.peaks import busiest_minute
 from statecache.study.errors import StudyError
 from statecache.study.traces import Trace
 
@@ -26,9 +27,10 @@ class Advice:
     """What is advised on a trace.
 
     ``around`` has the chosen TTL, its half and its double, ascending, with the columns of the
-    curve. ``peak_keys`` is the most entries at any instant, under the chosen TTL; NaN where that is
-    not known. ``groups``, ``adaptive`` and ``halves`` are None where they have no meaning, or where
-    nobody looked, since there was the curve only: ``by_curve_only``.
+    curve. ``peak_keys`` is the most entries at any instant, ``peak_db_qps`` the statements a second
+    in the busiest minute, both under the chosen TTL; NaN where that is not known. ``groups``,
+    ``adaptive`` and ``halves`` are None where they have no meaning, or where nobody looked, since
+    there was the curve only: ``by_curve_only``.
     """
 
     choice: Choice
@@ -39,6 +41,7 @@ class Advice:
     keys: int
     duration_s: float
     peak_keys: float = math.nan
+    peak_db_qps: float = math.nan
     groups: Groups | None = None
     adaptive: Adaptive | None = None
     halves: Halves | None = None
@@ -98,6 +101,7 @@ def advise(
     return replace(
         advice,
         peak_keys=peak,
+        peak_db_qps=busiest_minute(trace, policy, advice.ttl_s),
         halves=halves,
         groups=groups,
         adaptive=adaptive,

@@ -17,8 +17,8 @@ def summary(advice: Advice) -> dict[str, Any]:
     """Return the advice as plain values that JSON can hold; what is not known is None.
 
     feasible, ttl_s, configuration, sentence, shortfall (sentences), knee_s, limits (each with its
-    bound and the stretches of TTLs that it excludes), chosen, around (rows of the curve), curve,
-    halves, groups, adaptive.
+    bound and the stretches of TTLs that it excludes), chosen, around (rows of the curve),
+    peak_keys, peak_db_qps, curve, halves, groups, adaptive.
     """
     choice, halves, groups, adaptive = advice.choice, advice.halves, advice.groups, advice.adaptive
     return {
@@ -38,6 +38,8 @@ def summary(advice: Advice) -> dict[str, Any]:
             for one in choice.exclusions
         ],
         "chosen": _rows(choice.row.to_frame().T)[0],
+        "peak_keys": _plain(advice.peak_keys),
+        "peak_db_qps": _plain(advice.peak_db_qps),
         "around": _rows(advice.around),
         "halves": None
         if halves is None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from statecache.study.advisor.advice import Advice
 from statecache.study.advisor.choice import Exclusion, Shortfall
 from statecache.study.advisor.limits import Limit
+from statecache.study.advisor.units import duration, size
 from statecache.study.quantities import show_number
 
 __all__ = [
@@ -30,41 +31,23 @@ __all__ = [
     "wrong_sentence",
 ]
 
-_TIMES: Final = ((172_800, 86_400, "d"), (7_200, 3_600, "h"), (120, 60, "min"), (1, 1, "s"))
 #: A trace says little about TTLs that are longer than a tenth of it.
 _LONG_ENOUGH: Final = 10
-_SIZES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"), (1, "B"))
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that one would use, as ``90 s``, ``8 min``, ``3.97 h``."""
-    if math.isinf(seconds):
-        return "without end"
-    for least, unit, name in _TIMES:
-        if seconds >= least:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{seconds * 1000:.3g} ms"
-
-
-def size(count: float) -> str:
-    """Return bytes, as ``1.2 GB``; a dash where they are unknown."""
-    if math.isnan(count):
-        return "–"
-    scale, name = next((one for one in _SIZES if count >= one[0]), _SIZES[-1])
-    return f"{count / scale:.3g} {name}"
 
 
 def headline(advice: Advice) -> str:
     """Return the recommendation in one sentence."""
-    row = advice.choice.row
+    row, peak = advice.choice.row, advice.peak_db_qps
+    busiest = "" if math.isnan(peak) else f" ({show_number(peak)} in the busiest minute)"
     gives = (
         f"{_percent(row['hit_rate'])} of the reads hit, PostgreSQL gets "
-        f"{show_number(row['db_qps'])} statements a second, and the cache holds {memory(row)}"
+        f"{show_number(row['db_qps'])} statements a second{busiest}, and the cache holds "
+        f"{memory(row)}"
     )
     if not advice.feasible:
         return f"No TTL meets all limits; {duration(advice.ttl_s)} misses them by least: {gives}."
-    peak = advice.peak_keys
-    most = "" if math.isnan(peak) else f", {show_number(peak)} at most"
+    known = not math.isnan(advice.peak_keys)
+    most = f", {show_number(advice.peak_keys)} at most" if known else ""
     return f"Run a TTL of {_ttl(advice.ttl_s)}: {gives}{most}; {_why(advice)}."
 
 

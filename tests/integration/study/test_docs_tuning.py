@@ -28,6 +28,7 @@ COMMANDS = [
     line.strip()
     for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
+    if line.strip()
 ]
 ADVICE = [command for command in COMMANDS if command.startswith("statecache advise")]
 RUNS = [command for command in COMMANDS if command.startswith("statecache study run")]

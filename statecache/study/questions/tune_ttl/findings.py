@@ -14,6 +14,9 @@ from statecache.study.questions.tune_ttl.measure import (
 
 __all__ = ["assert_agreement", "offs"]
 
+#: Reads or statements of which nobody saw whether they came before or after another.
+UNSEEN = 3
+
 
 def offs(cells: pd.DataFrame) -> pd.DataFrame:
     """Return by how much live and replay differ, a row a cell.
@@ -37,7 +40,8 @@ def assert_agreement(tuning: Tuning) -> str:
 
     Asserted are, everywhere, the replay of the executed times: hit rate within half a point,
     statements within 2 %; and where the machine was quiet the replay of the planned times: hit rate
-    within a point, statements within 2 %.
+    within a point, statements within 2 %. Of few reads or statements, three may differ: which of
+    two that overlapped came first, nobody saw.
     """
     cells, off = tuning.cells, offs(tuning.cells)
     quiet = cells["quiet"].astype(bool)
@@ -70,10 +74,14 @@ def assert_agreement(tuning: Tuning) -> str:
 
 
 def _assert(cells: pd.DataFrame, off: pd.Series, limit: float, live: str, replayed: str) -> None:
-    worst = cells.iloc[int(off.argmax())]
-    assert off.max() <= limit, (  # noqa: S101 - the notebook's check
+    count = cells["statements" if live == "statements" else "reads"]
+    allowed = (UNSEEN / count).clip(lower=limit)
+    place = int((off - allowed).argmax())
+    worst = cells.iloc[place]
+    assert off.iloc[place] <= allowed.iloc[place], (  # noqa: S101 - the notebook's check
         f"live {live} {worst[live]:.6g} and {replayed} {worst[replayed]:.6g} differ by "
-        f"{100 * off.max():.2f} % at TTL {worst['ttl_s']:g} s: at most {100 * limit:g} are allowed"
+        f"{100 * off.iloc[place]:.2f} % at TTL {worst['ttl_s']:g} s: at most "
+        f"{100 * allowed.iloc[place]:.2g} are allowed"
     )
 
 

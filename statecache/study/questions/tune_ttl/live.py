@@ -18,7 +18,7 @@ from statecache.study.harness.loops import Recording, open_loop
 from statecache.study.harness.opening import Opening
 from statecache.study.harness.outages import outages_named
 from statecache.study.harness.tables import load_table
-from statecache.study.harness.workloads import trace_arrivals, trace_plan
+from statecache.study.harness.workloads import trace_plan
 from statecache.study.questions.tune_ttl.slices import Slice
 from statecache.study.servers import Servers
 from statecache.study.workspace import open_workspace
@@ -55,7 +55,7 @@ async def run_live(
     """
     names = list(ttls_ms)
     plan = trace_plan(part.trace)
-    due = trace_arrivals(part.trace, part.time_scale)
+    due = part.trace.time_s / part.time_scale
     with outages_named(servers), open_workspace(servers, names) as workspace:
         async with Opening(servers) as opening:
             managers: dict[str, AsyncCachedStateManager] = {}

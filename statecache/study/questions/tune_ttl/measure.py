@@ -207,9 +207,10 @@ def cells_of(
 
 
 def _disturbed(cells: pd.DataFrame) -> bool:
+    """Return whether the machine, or what it did to the order of things, spoils the comparison."""
     off = (cells["hit_rate"] - cells["hit_rate_executed"]).abs() > EXECUTED_LIMIT
     more = (cells["statements"] / cells["statements_executed"] - 1).abs() > STATEMENTS_LIMIT
-    return bool(off.any() or more.any() or not cells["quiet"].astype(bool).all())
+    return bool(off.any() or more.any() or not cells["quiet"].astype(bool).any())
 
 
 def _p99_us(seconds: np.ndarray) -> float:

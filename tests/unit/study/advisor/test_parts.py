@@ -15,6 +15,7 @@ from statecache.study.advisor.groups import by_prefix, by_reads, own_ttls
 from statecache.study.advisor.halves import compare_halves
 from statecache.study.advisor.limits import Limits
 from statecache.study.advisor.parts import after, before, of_operations, span
+from statecache.study.advisor.peaks import busiest_minute, statements_over_time
 from statecache.study.replay import hit_curve
 from statecache.study.traces import DELETE, READ, WRITE, Trace
 
@@ -156,3 +157,30 @@ def test_a_stream_that_changes_shows_what_learning_from_its_first_half_costs() -
     assert halves.second.ttl_s > 500
     assert halves.regret > 0.6, "the first TTL catches next to nothing there"
     assert halves.more_statements > 3
+
+
+@given(
+    operations(),
+    st.sampled_from([0.5, 3.0, 7.0]),
+    st.sampled_from(["fixed", "sliding"]),
+    st.sampled_from(["through", "invalidate", "ignore"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_statements_over_time_are_those_of_the_replay(ops, ttl_s, expiry, writes) -> None:
+    trace, policy = trace_of(ops), Policy(expiry=expiry, writes=writes)
+    counts = statements_over_time(trace, policy, ttl_s, 5.0)
+    (row,) = hit_curve(trace, [ttl_s], expiry=expiry, writes=writes).to_dict("records")
+    assert counts.sum() == row["db_statements"]
+    begin, _ = span(trace)
+    early = [one for one in ops if one.time_s < begin + 5.0]
+    first = replayed(early, ttl_s, expiry, writes)
+    assert counts[0] == len(early) - first.hits
+
+
+def test_the_busiest_minute_is_a_rate() -> None:
+    time_s = np.concatenate([np.arange(0.0, 600, 10), np.arange(300.0, 360, 0.5) + 0.01])
+    trace = Trace(
+        time_s=time_s, key=np.arange(time_s.size), op=np.zeros(time_s.size, dtype=np.uint8)
+    )
+    assert busiest_minute(trace, Policy(), 30.0) == pytest.approx((120 + 6) / 60)
+    assert busiest_minute(trace, Policy(sample=0.1), 30.0) == pytest.approx((120 + 6) / 6)
