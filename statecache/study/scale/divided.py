@@ -37,7 +37,7 @@ from statecache.study.traces.reading import OnProgress
 __all__ = ["Divided", "Where", "divided", "part_of"]
 
 ROW_BYTES: Final = 100
-"""Memory that a request takes while its partition is replayed, where it was measured at 70; the
+"""Memory that a request takes while its partition is replayed, where it was measured at 93; the
 names of keys come on top."""
 
 LATE_ROW_BYTES: Final = 250

@@ -74,7 +74,7 @@ def test_a_folder_larger_than_a_block_and_a_unit_is_counted_whole(tmp_path, monk
     rng = np.random.default_rng(11)
     table = pa.table(
         {
-            "time_s": rng.uniform(0, 5_000, n),
+            "time_s": rng.integers(0, 2_000, n),
             "key": rng.zipf(1.3, n) % 700,
             "op": rng.choice(["read", "write", "delete"], n, p=[0.8, 0.15, 0.05]),
         }
