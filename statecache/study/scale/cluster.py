@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
@@ -47,22 +50,23 @@ def local_team(workers: int, memory: int | None, folder: Path) -> Iterator[DaskT
         raise StudyError(
             f"memory is {memory}: a process needs {2 * WORKER_BYTES} bytes, take at least those."
         )
-    with (
-        LocalCluster(
-            n_workers=workers,
-            processes=True,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            # its small HTTP server is there without a dashboard, too: on any port, not on 8787
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            memory_limit=memory or "auto",
-            local_directory=str(folder),
-            silence_logs=logging.ERROR,
-            preload=["statecache.study.scale._preload"],
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with ExitStack() as stack:
+        with _interrupts_later():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    processes=True,
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    # its HTTP server is there without a dashboard, too: on any port, not on 8787
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    memory_limit=memory or "auto",
+                    local_directory=str(folder),
+                    silence_logs=logging.ERROR,
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         yield DaskTeam(client)
 
 
@@ -145,18 +149,29 @@ class DaskTeam:
         for future in futures:
             future.add_done_callback(ended.put)
         left, seen = len(futures), time.monotonic()
-        while left:
-            try:
-                yield ended.get(timeout=COUNT_EVERY_S)
+        with _interrupts_to(ended):
+            while left:
+                try:
+                    future = ended.get(timeout=COUNT_EVERY_S)
+                except Empty:
+                    seen = self._seen_since(seen)
+                    continue
+                if future is None:
+                    raise KeyboardInterrupt
                 left, seen = left - 1, time.monotonic()
-            except Empty:
-                if self._client.nthreads():
-                    seen = time.monotonic()
-                elif time.monotonic() - seen > NO_WORKERS_S:
-                    raise StudyError(
-                        f"The scheduler has had no worker for {NO_WORKERS_S:.0f} seconds: look at "
-                        "the workers' logs, start them and repeat."
-                    ) from None
+                yield future
+
+    def _seen_since(self, seen: float) -> float:
+        """Return when there was a worker last; StudyError where that is long ago."""
+        now = time.monotonic()
+        if self._client.nthreads():
+            return now
+        if now - seen > NO_WORKERS_S:
+            raise StudyError(
+                f"The scheduler has had no worker for {NO_WORKERS_S:.0f} seconds: look at the "
+                "workers' logs, start them and repeat."
+            )
+        return seen
 
     def _ask(self, question: Callable[..., _Result], *arguments: Any) -> dict[str, _Result]:
         try:
@@ -183,3 +198,35 @@ def _describe(dask_worker: Worker) -> tuple[str, int, int]:
 
 def _missing(paths: list[str]) -> list[str]:
     return [path for path in paths if not Path(path).exists()]
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, and for good from processes started in it.
+
+    At a terminal it reaches them all: they are ended by whoever started them, not each by itself.
+    """
+    resource_tracker.ensure_running()  # which would let signals through again where it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupts_to(ended: SimpleQueue[Any]) -> Iterator[None]:
+    """Have Ctrl-C put None into the queue.
+
+    Raised wherever the main thread is, KeyboardInterrupt may be lost: Dask has the garbage
+    collector call functions, and what they raise is only written to the log.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda _number, _frame: ended.put(None))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
