@@ -29,6 +29,9 @@ __all__ = ["run"]
 
 INTERRUPTED = 130
 
+#: Of a stream of which more is malformed, the format was probably mistaken.
+MOST_MALFORMED = 0.1
+
 #: Orders of rounds and draws of keys; kept, so that two runs do the same.
 BENCH_SEED = 20130204
 
@@ -53,6 +56,8 @@ def run() -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except StateCacheError as error:
         err.print(f"statecache: {error}", markup=False)
+        for note in getattr(error, "__notes__", ()):
+            err.print(note, markup=False)
         return 2 if _is_usage(error) else 1
     return 0
 
@@ -138,9 +143,10 @@ def run_command(
         typer.Option("-p", "--parameter", help="name=value, or notebook.name=value; repeatable."),
     ] = None,
     trace: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A recorded stream (parquet) that takes the place of the drawn requests.",
+            help="A recorded stream that takes the place of the drawn requests; what needs "
+            "--columns is first converted by `statecache trace`.",
             show_default=False,
         ),
     ] = None,
@@ -156,7 +162,7 @@ def run_command(
         from statecache.study.checkout import find_root
         from statecache.study.experiments import parse_override
         from statecache.study.runner import resume_study, run_study
-        from statecache.study.traces import TraceError, read_trace
+        from statecache.study.traces import TraceError, read_recording
     if resume and (parameter or trace):
         raise UsageError(
             "--resume goes on with the run's own parameters: leave out -p and --trace."
@@ -166,10 +172,17 @@ def run_command(
     overrides = dict(parse_override(text) for text in parameter or [])
     if trace is not None:
         try:
-            read_trace(trace)
+            recording = read_recording(trace)
         except TraceError as error:
             raise UsageError(str(error)) from error
-        overrides["trace"] = str(trace.resolve())
+        if not len(recording.trace):
+            raise UsageError(f"{trace} holds no operation: give a stream that was recorded.")
+        if recording.malformed > MOST_MALFORMED * recording.lines:
+            raise UsageError(
+                f"{recording.malformed} of {recording.lines} lines of {trace} cannot be read as "
+                f"{recording.format}: convert it with `statecache trace`, which can be told more."
+            )
+        overrides["trace"] = str(Path(trace).resolve()) if Path(trace).exists() else trace
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C
     try:
         with _progress() as on_progress:
@@ -261,13 +274,16 @@ def _print_outcome(outcome: Outcome) -> int:
 
     for line in summary_lines(outcome.folder):
         out.print(line, markup=False)
-    try:
-        page = outcome.page.resolve().relative_to(Path.cwd().resolve())
-    except ValueError:
-        page = outcome.page
     if outcome.failure is not None:
         err.print(f"statecache: {outcome.failure}", markup=False)
-    out.print(f"Report: {page}", markup=False)
+    if outcome.advice is not None:
+        err.print(outcome.advice, markup=False)
+    if outcome.page is not None:
+        try:
+            page = outcome.page.resolve().relative_to(Path.cwd().resolve())
+        except ValueError:
+            page = outcome.page
+        out.print(f"Report: {page}", markup=False)
     return 0 if outcome.failure is None else 1
 
 

@@ -15,9 +15,10 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from statecache.errors import first_line
 from statecache.study.errors import StudyError
 from statecache.study.intervals import Interval, LogRatio, holm
-from statecache.study.runfolder import RunFolder
+from statecache.study.runfolder import UNFINISHED, UNREADABLE, RunFolder
 
 __all__ = ["Comparison", "ComparisonError", "Line", "Word", "compare_runs", "direction"]
 
@@ -100,7 +101,8 @@ def compare_runs(
 
     A *regression* is shown to be worse by more than ``margin`` (0.05: by a factor above 1.05),
     *worse* and *better* to differ at all. Raises ``ComparisonError`` for runs of different
-    studies, parameters, profiles or machines, unless ``anyway``, and where nothing is in both.
+    studies, parameters, profiles or machines and for unfinished ones, unless ``anyway``, and where
+    nothing is in both.
     """
     despite = list(_differences(before.read_run(), after.read_run()))
     if despite and not anyway:
@@ -180,8 +182,10 @@ def _measurements(folder: RunFolder) -> dict[str, pd.DataFrame]:
     for path in sorted(folder.path.glob("*.measurements.parquet")):
         try:
             found[path.name.removesuffix(".measurements.parquet")] = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise ComparisonError(f"{path} cannot be read as a table ({error}).") from error
+        except UNREADABLE as error:
+            raise ComparisonError(
+                f"{path} cannot be read as a table ({first_line(error)})."
+            ) from error
     return found
 
 
@@ -218,6 +222,8 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterabl
     for name in ("study", "profile"):
         if before.get(name) != after.get(name):
             yield f"{name} ({before.get(name)}, {after.get(name)})"
+    if {before.get("status"), after.get("status")} & set(UNFINISHED):
+        yield f"how far they came ({before.get('status')}, {after.get('status')})"
     for name, here, there in _changed(before.get("parameters"), after.get("parameters")):
         for parameter, one, other in _changed(here, there):
             yield f"parameter {name}.{parameter} ({_shown(one)}, {_shown(other)})"

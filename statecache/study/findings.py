@@ -76,7 +76,7 @@ def read_findings(folder: RunFolder) -> list[NotebookFindings]:
             measured = [_measured(one) for one in content.pop("measured")]
             del content["format"]
             one = NotebookFindings(**content, measured=measured)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StudyError(f"{path} does not hold the findings of a notebook.") from error
         found[one.notebook] = one
     known = folder.read_run() if (folder.path / "run.json").exists() else {}

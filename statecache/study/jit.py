@@ -61,7 +61,11 @@ def kernel(*types: Any) -> Callable[[_Function], _Function]:
 
 
 def part(function: _Function) -> _Function:
-    """Let kernels call this function; it is compiled into each of them."""
+    """Let kernels call this function; it is compiled into each of them.
+
+    Machine code is kept until the kernel's own module changes: after a change to a part in another
+    module, touch those of the kernels that call it.
+    """
     return _compile(function, None)
 
 

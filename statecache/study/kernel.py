@@ -6,9 +6,11 @@ tracebacks there that are nobody's mistake. What cells write is kept in the note
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +51,8 @@ def execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], cwd: 
     """Execute ``notebook`` with ``parameters`` into the file ``executed``, working in ``cwd``.
 
     Raises ``papermill.exceptions.PapermillExecutionError`` where a cell fails; the executed
-    notebook is written in any case. Its metadata is not to be trusted on whether it completed.
+    notebook is written in any case, without the paths of ``cwd`` and of the folder that the run
+    folders are in. Its metadata is not to be trusted on whether it completed.
     """
     config = Config()
     # Else every kernel prints that it runs over TCP without encryption.
@@ -70,3 +73,15 @@ def execute(notebook: Path, executed: Path, parameters: Mapping[str, Any], cwd: 
         # What waited for the kernel ends with its death, of which asyncio would write a traceback.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise
+    finally:
+        _leave_out_paths(executed, (cwd, executed.parent.parent))
+
+
+def _leave_out_paths(notebook: Path, bases: Iterable[Path]) -> None:
+    """Make what lies below these folders relative to them: notebooks and pages are sent around."""
+    if not notebook.exists():
+        return
+    text = notebook.read_text(encoding="utf-8")
+    for base in bases:
+        text = text.replace(json.dumps(f"{base}{os.sep}")[1:-1], "")
+    notebook.write_text(text, encoding="utf-8")

@@ -87,8 +87,7 @@ def sliding_write_through(
 ) -> Floats:
     """Return the hit rate where every read and every write arm the TTL: 1 − e^(−(r + w)T).
 
-    Derived here: a read hits if the latest operation before it, of either kind and independent of
-    it, was within T.
+    Derived here: a read hits if the latest operation before it, of either kind, was within T.
     """
     reads, writes = _rates("reads_per_s", reads_per_s), _rates("writes_per_s", writes_per_s)
     return _plain(-np.expm1(-_product(reads + writes, _ttls(ttl_s))))
@@ -232,8 +231,8 @@ def stale_share(writes_per_s: ArrayLike, ttl_s: ArrayLike, lost_share: ArrayLike
 def stale_share_ttl(stale: ArrayLike, writes_per_s: ArrayLike, lost_share: ArrayLike) -> Floats:
     """Return the longest TTL in seconds with at most this share of stale hits.
 
-    The inverse of :func:`stale_share`, by bisection to the last digits, since it has no closed
-    form. Infinite from ``lost_share`` on, which no TTL exceeds, and where nothing is written.
+    The inverse of :func:`stale_share`, by bisection, since it has no closed form. Infinite from
+    ``lost_share`` on, which no TTL exceeds, and where nothing is written.
     """
     share, writes, lost = np.broadcast_arrays(
         _shares("stale", stale),

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,10 +32,25 @@ from statecache.errors import first_line
 from statecache.study.checkout import find_root
 from statecache.study.errors import StudyError
 
-__all__ = ["FORMAT", "NoSuchRun", "RunFolder", "find_run", "newest_unfinished", "utc_now"]
+__all__ = [
+    "FORMAT",
+    "UNFINISHED",
+    "UNREADABLE",
+    "NoSuchRun",
+    "RunFolder",
+    "find_run",
+    "newest_unfinished",
+    "utc_now",
+]
 
 #: What a run that can be resumed may say of itself; "running" where it was killed.
 UNFINISHED: Final = ("running", "interrupted", "failed")
+
+#: What run.json holds by name.
+MAPPINGS: Final = ("machine", "overrides", "packages", "parameters", "servers")
+
+#: What reading a damaged parquet file raises, depending on which of its bytes are wrong.
+UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
 
 #: Version of run.json, verdicts.json and the parquet files.
 FORMAT: Final = 1
@@ -85,7 +101,12 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one process. Raises ``StudyError`` where another one holds it."""
-        with (self.path / ".lock").open("w") as file:
+        path = self.path / ".lock"
+        try:
+            opened = path.open("w")
+        except OSError as error:
+            raise _not_written(path, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -111,6 +132,8 @@ class RunFolder:
             ) from error
         if not isinstance(run, dict) or run.get("format") != FORMAT:
             raise StudyError(f"{self.path / 'run.json'} is not of format {FORMAT}.")
+        if wrong := [name for name in MAPPINGS if not isinstance(run.get(name, {}), dict)]:
+            raise StudyError(f"{self.path / 'run.json'} holds {wrong[0]} that are no mapping.")
         return run
 
     def update_run(self, **changes: Any) -> None:
@@ -119,9 +142,19 @@ class RunFolder:
         self._write_json("run.json", known | changes)
 
     def read_verdicts(self) -> dict[str, Any]:
-        """Return verdicts.json, empty where no notebook has come to a verdict."""
+        """Return verdicts.json, empty where no notebook has come to a verdict.
+
+        Raises ``StudyError`` where it cannot be read.
+        """
         path = self.path / "verdicts.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StudyError(
+                f"{path} cannot be read ({first_line(error)}): remove it and run with --resume."
+            ) from error
 
     def write_verdicts(self, verdicts: Mapping[str, Any]) -> None:
         """Write verdicts.json: answer, verdicts, limits, figures (see the report)."""
@@ -134,11 +167,12 @@ class RunFolder:
     def read_cell(self, notebook: str, cell: str) -> pd.DataFrame | None:
         """Return a cell that was measured before; ``None`` where there is none that can be read.
 
-        A file that a crash of the machine left half written is measured again.
+        A file that a crash of the machine left half written is measured again, and so is one in
+        which a bit is wrong: its pages have checksums.
         """
         try:
-            return pd.read_parquet(self._cell(notebook, cell))
-        except (OSError, pa.ArrowInvalid):
+            return pd.read_parquet(self._cell(notebook, cell), page_checksum_verification=True)
+        except UNREADABLE:
             return None
 
     def write_cell(self, notebook: str, cell: str, frame: pd.DataFrame) -> None:
@@ -148,7 +182,7 @@ class RunFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _not_written(path, error) from error
-        self._replace(path, frame.to_parquet)
+        self._replace(path, partial(frame.to_parquet, write_page_checksum=True))
 
     def count_cells(self) -> int:
         """Return the number of measured cells that are kept."""
@@ -176,10 +210,7 @@ class RunFolder:
 def _not_written(path: Path, error: OSError) -> StudyError:
     # What pyarrow raises may know its reason by number only.
     reason = os.strerror(error.errno) if error.errno else first_line(error)
-    return StudyError(
-        f"{path} cannot be written ({reason}): make room or permit it; what was measured before is "
-        "kept, and --resume goes on."
-    )
+    return StudyError(f"{path} cannot be written ({reason}): make room or permit it.")
 
 
 def newest_unfinished(results: Path, study: str) -> RunFolder:

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nbclient.exceptions
 import papermill.exceptions
+import psycopg
+import redis
 
+from statecache.errors import StateCacheError, first_line
 from statecache.study import environment
+from statecache.study.errors import ReportError, StudyError
 from statecache.study.experiments import Experiment, NotebookRun, load_experiment
 from statecache.study.kernel import execute
 from statecache.study.progress import PROGRESS_FILE, read_progress
@@ -26,17 +30,24 @@ from statecache.study.workspace import TOKEN, clean_up, new_token
 
 __all__ = ["Outcome", "resume_study", "run_study", "summary_lines"]
 
+#: In what a notebook's own check of its measurements says; what is wrong there stays wrong.
+CHECK: Final = "AssertionError"
+
 #: Told the share that is done, 0 to 1, and what is being done.
 OnProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its folder, the index page and, where a notebook failed, why."""
+    """How a run ended: its folder, the index page and, where a notebook failed, why.
+
+    There is no page where the disk is full, say. ``advice`` says how to go on, if one can.
+    """
 
     folder: RunFolder
-    page: Path
+    page: Path | None
     failure: str | None = None
+    advice: str | None = None
 
 
 def run_study(
@@ -87,7 +98,7 @@ def summary_lines(folder: RunFolder) -> list[str]:
 def _execute(
     experiment: Experiment, folder: RunFolder, root: Path, on_progress: OnProgress
 ) -> Outcome:
-    failure = None
+    failure, page = None, None
     status = "failed"
     with folder.locked():
         folder.update_run(status="running", finished=None, **_set_up(experiment, root))
@@ -109,11 +120,33 @@ def _execute(
         except KeyboardInterrupt:
             status = "interrupted"
             raise
+        except StateCacheError as error:
+            if advice := _advice(experiment, folder):
+                error.add_note(advice)
+            raise
         finally:
-            folder.update_run(status=status, finished=utc_now())
-            page = render_run(folder.path)
-            render_results_index(folder.path.parent)
-    return Outcome(folder, page, failure)
+            try:
+                page = _finish(folder, status)
+            except StudyError:
+                if status == "complete":
+                    raise
+                # What has ended the run is the news, not what follows from it.
+    advice = None if failure is None or CHECK in failure else _advice(experiment, folder)
+    return Outcome(folder, page, failure, advice)
+
+
+def _advice(experiment: Experiment, folder: RunFolder) -> str | None:
+    """Return how to go on, ``None`` where that is no better than to begin again."""
+    if not folder.count_cells():
+        return None
+    return f"What was measured is kept: statecache study run {experiment.name} --resume goes on."
+
+
+def _finish(folder: RunFolder, status: str) -> Path:
+    folder.update_run(status=status, finished=utc_now())
+    page = render_run(folder.path)
+    render_results_index(folder.path.parent)
+    return page
 
 
 def _set_up(experiment: Experiment, root: Path) -> dict[str, Any]:
@@ -147,12 +180,34 @@ def _run_notebook(
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"{run.part}: {error.ename}: {error.evalue}"
     except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as error:
-        failure = f"{run.part}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        failure = f"{run.part}: {type(error).__name__}: {first_line(error)}."
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        failure = f"{run.part}: {executed} cannot be written ({reason}): make room or permit it."
     finally:
-        clean_up(servers, token)
+        left = _left_behind(servers, token)
+    failure = " ".join(filter(None, [failure, left])) or None
     on_progress(1.0, f"rendering {run.part}")
-    render_notebook(executed, folder.path / f"{run.part}.html", title=run.title)
+    try:
+        render_notebook(executed, folder.path / f"{run.part}.html", title=run.title)
+    except ReportError:
+        if failure is None:
+            raise
     return failure
+
+
+def _left_behind(servers: Servers, token: str) -> str | None:
+    """Remove what the notebook could not remove; return what is left, ``None`` if nothing is."""
+    try:
+        clean_up(servers, token)
+    except (StateCacheError, psycopg.Error, redis.RedisError) as error:
+        if servers.embedded:  # what they hold ends with them
+            return None
+        return (
+            f"Schemas and keys of this run (statecache_study_{token}_*, statecache:study:{token}:*)"
+            f" may be left: remove them by hand ({first_line(error)})."
+        )
+    return None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from statecache.study._embedded import embedded_servers
+from statecache.study.connections import LimitedConnection
 from statecache.study.errors import ServersError
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
 Database: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 CONNECT_TIMEOUT_S = 5
+#: How long Redis may take to answer; PostgreSQL's limit stands in ``connections``.
+REDIS_TIMEOUT_S = 10.0
 
 #: Tells a child process that the servers in its environment are embedded ones, which may be pinned
 #: and whose processes can be seen. It holds a digest of their addresses, so that it says nothing of
@@ -108,11 +111,14 @@ def running_servers(environ: Mapping[str, str] | None = None) -> Iterator[Server
 
 
 def open_database(servers: Servers) -> Database:
-    """Return a new autocommit connection; raises ``ServersError`` where there is no answer."""
+    """Return a new autocommit connection; raises ``ServersError`` where there is no answer.
+
+    Nor does it wait for ever later: see ``connections``.
+    """
     name = "PostgreSQL" if servers.embedded else "DATABASE_URL"
     address = _postgres_address(servers.database_url)
     try:
-        return psycopg.connect(
+        return LimitedConnection.connect(
             servers.database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -135,7 +141,7 @@ def open_redis(servers: Servers) -> redis.Redis:
         servers.redis_url,
         protocol=2,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=CONNECT_TIMEOUT_S * 2,
+        socket_timeout=REDIS_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
@@ -229,6 +235,7 @@ def _reason(error: Exception, password: object) -> str:
     """Return the last line of what the driver said, without the password."""
     text = str(error).strip().splitlines() or [type(error).__name__]
     line = next((line for line in text if "failed" in line or "rror" in line), text[0]).strip(" .")
+    line = re.sub(r"^connection failed: connection to server at .*? failed: ", "", line)
     return line.replace(str(password), "***") if password else line
 
 

@@ -157,10 +157,10 @@ def _rows(requests: int, seconds: dict[str, list[float]]) -> list[Row]:
     rows = [
         Row(
             name="replay_rate",
-            what=f"{curve}, without the sort",
+            what=f"{curve}, without the sort: (requests × TTLs)/s",
             against="an absolute goal",
             value=ratio_interval(rates, [1.0] * len(rates)),
-            unit="M (request × TTL)/s",
+            unit="M/s",
             goal=Goal(AT_LEAST, 1_000),
             pairs=len(rates),
             ours=median(rates),
@@ -208,7 +208,7 @@ def _memory_row(trace: Trace) -> Row:
     before = psutil.Process().memory_info().rss
     with _peak() as peak:
         hit_curve(trace, TTLS)
-    each = (peak[0] - before) / len(trace)
+    each = max(0, peak[0] - before) / len(trace)
     return Row(
         name="replay_memory",
         what="peak memory of the curve beyond the trace, a request",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import psutil
 import psycopg
@@ -18,6 +19,10 @@ from statecache.study.harness.opening import APPLICATION
 from statecache.study.servers import Database, Servers, open_database, open_redis
 
 __all__ = ["Audit", "open_audit"]
+
+
+#: No campaign takes as long, in seconds; what a server that failed kept goes by itself then.
+MARK_S: Final = 86_400
 
 
 class Audit:
@@ -40,14 +45,14 @@ class Audit:
 
     def mark_cache(self, key: str) -> None:
         """Leave a key in the cache that is lost with its contents."""
-        self._cache.set(key, b"1")
+        self._cache.set(key, b"1", ex=MARK_S)
 
     def check_cache(self, key: str) -> None:
         """Raise ``StudyError`` where the cache has lost its contents since ``mark_cache``."""
         if self._cache.get(key) is None:
             raise StudyError(
                 "Redis was emptied or restarted in the middle of a measurement: see to it that "
-                "nobody does that; what was measured before is kept, and --resume goes on."
+                "nobody does that."
             )
 
     def counts(self, schema: str) -> ServerCounts:

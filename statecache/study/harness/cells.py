@@ -205,7 +205,9 @@ def _check_counters(
 ) -> None:
     """Raise ``StudyError`` where the cache failed, or managers and servers disagree."""
     if after.errors > before.errors:
-        raise cache_failure(after.errors - before.errors, after.errors_by_reason)
+        reasons = Counter(after.errors_by_reason)
+        reasons.subtract(before.errors_by_reason)
+        raise cache_failure(after.errors - before.errors, reasons)
     pairs = {
         f"{name} commands": (
             calls - before.cache_commands.get(name, 0),

@@ -25,6 +25,7 @@ from statecache import AsyncStateManager
 from statecache.study.errors import StudyError
 from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import DELETED, Write
+from statecache.study.harness.tasks import tasks_together
 from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ, WRITE
 
@@ -204,12 +205,9 @@ async def open_loop(
 
 async def all_of(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run them all; where one fails the others are cancelled, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for coroutine in coroutines:
-                group.create_task(coroutine)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+    async with tasks_together() as group:
+        for coroutine in coroutines:
+            group.create_task(coroutine)
 
 
 def absent(trigger_id: str) -> StudyError:

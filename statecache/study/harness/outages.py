@@ -15,8 +15,6 @@ from statecache.study.servers import Servers, open_database, open_redis
 
 __all__ = ["cache_failure", "outages_named"]
 
-_KEPT = "what was measured before is kept, and --resume goes on"
-
 
 @contextmanager
 def outages_named(servers: Servers) -> Iterator[None]:
@@ -38,7 +36,7 @@ def cache_failure(count: int, reasons: Mapping[str, int]) -> StudyError:
     advice = "the machine is too busy or Redis hangs, try again"
     if any("OutOfMemory" in reason for reason in reasons):
         advice = "Redis is full, raise its maxmemory"
-    told = ", ".join(f"{reason} {times}" for reason, times in reasons.items())
+    told = ", ".join(f"{reason} {times}" for reason, times in reasons.items() if times)
     return StudyError(f"the cache failed {count} times while it was measured ({told}): {advice}.")
 
 
@@ -48,8 +46,8 @@ def _sentence(servers: Servers, error: Exception) -> str:
         try:
             connection = opened(servers)
         except ServersError as silent:
-            return f"{first_line(silent)}, in the middle of a measurement: start it; {_KEPT}."
+            return f"{first_line(silent)}, in the middle of a measurement: start it."
         with suppress(psycopg.Error, redis.RedisError):
             connection.close()
     name = "Redis" if isinstance(error, redis.RedisError) else "PostgreSQL"
-    return f"{name} failed in the middle of a measurement ({first_line(error)}): {_KEPT}."
+    return f"{name} failed in the middle of a measurement ({first_line(error)}): try again."

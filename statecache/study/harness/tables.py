@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-import psycopg
 from psycopg import sql
 
 from statecache import init_db
 from statecache.study.harness.documents import document
-from statecache.study.servers import Servers
+from statecache.study.servers import Servers, open_database
 
 __all__ = ["load_table"]
 
@@ -36,7 +35,7 @@ def load_table(
         "INSERT INTO {} (trigger_id, state_data) SELECT id, %s::jsonb FROM unnest(%s::text[]) id"
     )
     encoded = orjson.dumps(document(0, size) if state is None else state).decode()
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+    with open_database(servers) as connection:
         connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = false)").format(table))
         connection.execute(fill.format(table), [encoded, list(ids)])
         connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))

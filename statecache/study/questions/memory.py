@@ -12,6 +12,7 @@ import pandas as pd
 from statecache import CacheConfig
 from statecache.study.harness.documents import document, trigger_ids
 from statecache.study.harness.opening import Opening
+from statecache.study.harness.outages import outages_named
 from statecache.study.harness.tables import load_table
 from statecache.study.servers import Servers, open_redis
 from statecache.study.workspace import open_workspace
@@ -49,7 +50,11 @@ async def weigh(servers: Servers, kinds: Sequence[Kind], count: int) -> pd.DataF
     """
     places = [f"m{number}" for number in range(len(kinds))]
     rows = []
-    with open_workspace(servers, places) as workspace, open_redis(servers) as client:
+    with (
+        outages_named(servers),
+        open_workspace(servers, places) as workspace,
+        open_redis(servers) as client,
+    ):
         async with Opening(servers) as opening:
             pool = await opening.async_pool(1)
             ids = trigger_ids(count)

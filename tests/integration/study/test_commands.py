@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import pandas as pd
 import psutil
 import psycopg
 import pytest
@@ -111,6 +112,51 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     done = typed(*words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    """Files that are no trace, each in its own way."""
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "garbage.parquet").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "folder").mkdir()
+    good = {"time_s": [0.0, 1.0], "key": ["a", "b"], "op": ["read", "write"]}
+    frames = {
+        "other": {"a": [1]},
+        "nothing": {name: values[:0] for name, values in good.items()},
+        "flying": good | {"op": ["fly", "fly"]},
+        "good": good,
+    }
+    for name, columns in frames.items():
+        pd.DataFrame(columns).to_parquet(tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["missing", "empty", "garbage", "other", "nothing", "flying", "folder"]
+)
+def test_what_is_no_trace_is_refused_before_anything_starts(
+    name: str, typed: Callable[..., Done], traces: Path
+) -> None:
+    path = traces / (name if name == "folder" else f"{name}.parquet")
+    results = traces / "results"
+    done = typed("study", "run", "quick", "--trace", str(path), "--results", str(results))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("statecache: ")
+    assert not results.exists()
+
+
+def test_an_experiment_that_takes_no_trace_says_so(
+    typed: Callable[..., Done], traces: Path
+) -> None:
+    words = ("study", "run", "ttl", "--trace", str(traces / "good.parquet"))
+    done = typed(*words, "--results", str(traces / "results"))
+    assert done.returncode == 2
+    assert "no notebook has a parameter 'trace'" in done.stderr
+    done = typed(*words, "--resume")
+    assert done.returncode == 2
+    assert "leave out -p and --trace" in done.stderr
 
 
 def test_a_mistake_in_a_process_of_its_own() -> None:
@@ -240,14 +286,23 @@ def test_verify_without_a_cache_says_so(verify: Callable[..., Done]) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A checkout with one notebook that does what its parameters say, and keeps one cell."""
+    """A checkout with one notebook that does what its parameters say, and keeps one cell.
+
+    The one it works on then, in a campaign, is as long as it is told.
+    """
     notebook = nbformat.v4.new_notebook()
     parameters = nbformat.v4.new_code_cell(
-        'sleep_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
+        'work_s: float = 0.0  # how long to work\nfail: bool = False  # fail\nrun_dir: str = ""'
     )
     parameters.metadata["tags"] = ["parameters"]
     work = nbformat.v4.new_code_cell(
-        "import time\nfrom pathlib import Path\nimport pandas as pd\n"
+        "from pathlib import Path\nimport pandas as pd\n"
+        "from statecache.study.harness.aside import run_aside\n"
+        "from statecache.study.harness.campaign import Campaign\n"
+        "from statecache.study.harness.drives import Closed\n"
+        "from statecache.study.harness.stand import Condition\n"
+        "from statecache.study.harness.variants import REDIS\n"
+        "from statecache.study.harness.workloads import Workload\n"
         "from statecache.study.runfolder import RunFolder\n"
         "from statecache.study.servers import running_servers\n"
         "from statecache.study.workspace import open_workspace\n"
@@ -256,7 +311,12 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
         "    folder = RunFolder(Path(run_dir))\n"
         "    if folder.read_cell('small', 'first') is None:\n"
         "        folder.write_cell('small', 'first', pd.DataFrame({'measured': [1]}))\n"
-        "        time.sleep(sleep_s)\n"
+        "        condition = Condition(cell='c', variant=REDIS, workload=Workload(keys=9),\n"
+        "                              drive=Closed(2, work_s))\n"
+        "        campaign = Campaign(servers=servers, folder=folder, notebook='campaign', seed=1,\n"
+        "                            pool_size=2)\n"
+        "        if work_s:\n"
+        "            run_aside(lambda: campaign.measure([condition], 1))\n"
         "assert not fail, 'the hit rate is 12 points off'"
     )
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
@@ -292,12 +352,13 @@ def test_a_failing_notebook_is_exit_code_1_with_its_reason_and_its_page(
     for path in folder.rglob("*"):
         if path.is_file():
             assert password.encode() not in path.read_bytes(), f"a password in {path.name}"
+            assert str(checkout).encode() not in path.read_bytes(), f"a path in {path.name}"
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_process(checkout: Path, sent: signal.Signals) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        [*COMMAND, "study", "run", "small", "-p", "work_s=100"],
         cwd=checkout,
         env=environment(None),
         stdout=subprocess.PIPE,
@@ -325,7 +386,7 @@ def test_an_interrupted_study_is_resumed_and_measures_nothing_twice(
     checkout: Path, servers: Servers
 ) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "study", "run", "small", "-p", "sleep_s=100"],
+        [*COMMAND, "study", "run", "small", "-p", "work_s=100"],
         cwd=checkout,
         env=environment(servers),
         stdout=subprocess.DEVNULL,

@@ -152,11 +152,62 @@ def test_a_mistake_is_exit_code_2_and_a_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_run_is_no_regression(compare: Command, results: Path) -> None:
-    (results / "slower" / "run.json").write_text("{")
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("run.json", "{", "run.json cannot be read"),
+        ("run.json", '{"format": 1, "parameters": []}', "parameters that are no mapping"),
+        ("run.json", '{"format": 9}', "not of format 1"),
+        ("latency.measurements.parquet", "", "cannot be read as a table"),
+        ("latency.measurements.parquet", "PAR1PAR1", "cannot be read as a table"),
+    ],
+)
+def test_a_broken_run_is_no_regression(
+    compare: Command, results: Path, file: str, content: str, said: str
+) -> None:
+    (results / "slower" / file).write_text(content)
     done = compare("before", "slower")
     assert done.returncode == 2
-    assert "run.json cannot be read" in done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_an_unfinished_run_is_compared_only_if_one_insists(
+    compare: Command, results: Path, status: str
+) -> None:
+    RunFolder(results / "slower").update_run(status=status)
+    for words in (("before", "slower"), ("slower", "before")):
+        done = compare(*words)
+        assert done.returncode == 2
+        assert "the runs differ in how far they came" in done.stderr
+        assert status in done.stderr
+    done = compare("before", "slower", "--anyway")
+    assert done.returncode == 1
+    assert f"how far they came (complete, {status})" in done.stdout
+
+
+def test_runs_of_different_studies_are_refused(compare: Command, results: Path) -> None:
+    RunFolder(results / "again").update_run(study="quick")
+    done = compare("before", "again")
+    assert done.returncode == 2
+    assert "the runs differ in study (standard, quick): --anyway" in done.stderr
+
+
+def test_a_folder_that_is_no_run_is_exit_code_2(
+    command: Command, compare: Command, results: Path
+) -> None:
+    (results / "empty").mkdir()
+    (results / "file").touch()
+    for name in ("empty", "file", str(results / "empty"), str(results), "../before/run.json"):
+        for done in (
+            compare("before", name),
+            compare(name, "before"),
+            command("report", name, "--results", str(results)),
+        ):
+            assert done.returncode == 2
+            assert done.stderr.startswith("statecache: no run is called")
+            assert len(done.stderr.splitlines()) == 1
 
 
 def test_other_machines_are_compared_anyway_and_the_title_says_so(compare: Command) -> None:
@@ -183,6 +234,19 @@ def test_a_report_is_rendered_again(command: Command, results: Path) -> None:
     folder.write_verdicts({"answer": ["As slow as ever."], "verdicts": []})
     assert command("report", str(folder.path), "--results", str(results)).returncode == 0
     assert "As slow as ever." in (folder.path / "index.html").read_text()
+
+
+@pytest.mark.parametrize("file", ["run.json", "verdicts.json", "latency.ipynb"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 9}'])
+def test_a_damaged_run_is_not_rendered_and_a_sentence_says_why(
+    command: Command, results: Path, file: str, content: str
+) -> None:
+    (results / "before" / file).write_text(content)
+    done = command("report", "before", "--results", str(results))
+    assert done.returncode == 1
+    assert file in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (results / "before" / "index.html").exists()
 
 
 def test_no_run_to_report_is_exit_code_2(command: Command, results: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,8 +117,11 @@ def test_the_tally_counts_every_word_once() -> None:
     )
 
 
-def test_a_file_that_is_not_ours_is_refused(folder: RunFolder) -> None:
-    (folder.path / "x.findings.json").write_text(json.dumps({"format": 1}))
+@pytest.mark.parametrize(
+    "text", ["", "{", "7", "[]", '"text"', '{"format": 1}', '{"format": 1, "measured": [3]}']
+)
+def test_a_file_that_is_not_ours_is_refused(folder: RunFolder, text: str) -> None:
+    (folder.path / "x.findings.json").write_text(text)
     with pytest.raises(StudyError, match="does not hold the findings"):
         read_findings(folder)
 

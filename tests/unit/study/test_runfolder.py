@@ -127,7 +127,9 @@ def test_a_run_without_a_study_goes_by_its_folder(folder: RunFolder) -> None:
     assert folder.study == "ttl-20260131T120000Z"
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"format": 2}', '{"format": "1"}'])
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "parameters": 7}']
+)
 def test_what_is_not_a_run_is_refused_and_left_alone(folder: RunFolder, text: str | None) -> None:
     path = folder.path / "run.json"
     if text is not None:
@@ -157,6 +159,21 @@ def test_verdicts_round_trip_and_are_empty_before_the_first(folder: RunFolder) -
     }
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7"])
+def test_verdicts_that_cannot_be_read_are_told_in_a_sentence(folder: RunFolder, text: str) -> None:
+    (folder.path / "verdicts.json").write_text(text)
+    with pytest.raises(StudyError, match=re.escape(str(folder.path))) as refused:
+        folder.read_verdicts()
+    assert_one_sentence(refused)
+
+
+def test_a_folder_that_cannot_be_held_is_told_in_a_sentence(folder: RunFolder) -> None:
+    (folder.path / ".lock").mkdir()
+    with pytest.raises(StudyError, match="cannot be written") as refused, folder.locked():
+        pass
+    assert_one_sentence(refused)
+
+
 # Cells and frames
 
 
@@ -184,6 +201,32 @@ def test_a_cell_is_replaced_by_one_measured_again(folder: RunFolder) -> None:
     assert read is not None
     assert read["hits"].tolist() == [2]
     assert folder.count_cells() == 1
+
+
+@pytest.mark.parametrize("part", [b"", b"PAR1", b"PAR1 is how one begins, and ends PAR1"])
+def test_a_cell_that_is_not_whole_is_measured_again(folder: RunFolder, part: bytes) -> None:
+    folder.write_cell("n", "c", pd.DataFrame({"hits": [1, 2], "variant": ["a", "b"]}))
+    (path,) = folder.path.glob("cells/n/*")
+    path.write_bytes(part)
+    assert folder.read_cell("n", "c") is None
+
+
+def test_a_wrong_bit_in_a_cell_never_becomes_a_wrong_figure(folder: RunFolder) -> None:
+    frame = pd.DataFrame({"hits": [1, 2, 3] * 30, "rate": [1.5, float("nan"), 2.0] * 30})
+    folder.write_cell("n", "c", frame)
+    (path,) = folder.path.glob("cells/n/*")
+    whole = path.read_bytes()
+    lost = 0
+    for place in range(0, len(whole), 17):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x04]) + whole[place + 1 :])
+        read = folder.read_cell("n", "c")
+        lost += read is None
+        if read is not None and list(read) == list(frame):
+            pd.testing.assert_frame_equal(read, frame)
+    assert lost, "most bytes matter"
+    for length in range(0, len(whole), 200):
+        path.write_bytes(whole[:length])
+        assert folder.read_cell("n", "c") is None
 
 
 def test_measurements_are_plain_parquet_beside_run_json(folder: RunFolder) -> None:

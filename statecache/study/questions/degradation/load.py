@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from statecache import Access, AsyncStateManager
+from statecache.study.harness.tasks import tasks_together
 from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ
 from statecache.study.troubles.writes import Writes
@@ -103,7 +104,7 @@ class Load:
         """
         self._managers = managers
         self._began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
+        async with tasks_together() as group:
             for _ in range(callers):
                 group.create_task(self._caller())
 

@@ -31,6 +31,8 @@ __all__ = ["NOTEBOOK", "Recorded", "measure"]
 
 #: The notebook whose cells these are.
 NOTEBOOK: Final = "degradation"
+#: What is kept of a timeline, each in a file of its own.
+PARTS: Final = ("bins", "latency", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ async def measure(
         order = list(settings.troubles)
         random.Random(f"{settings.seed} {block}").shuffle(order)  # noqa: S311 - an order
         turns += [(block, name) for name in order]
-    missing = [turn for turn in turns if folder.read_cell(NOTEBOOK, _cell(settings, turn)) is None]
+    missing = [turn for turn in turns if not _is_kept(settings, folder, turn)]
     if missing:
         with _stand(servers) as stand, ThreadPoolExecutor(1) as worker:
             for done, turn in enumerate(missing):
@@ -133,6 +135,11 @@ def _stand(servers: Servers) -> Iterator[_Stand]:
         with open_database(own.servers) as database:
             database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         yield _Stand(own.servers, relay, own)
+
+
+def _is_kept(settings: Settings, folder: RunFolder, turn: tuple[int, str]) -> bool:
+    parts = (_cell(settings, turn, part) for part in PARTS)
+    return all(folder.read_cell(NOTEBOOK, part) is not None for part in parts)
 
 
 def _cell(settings: Settings, turn: tuple[int, str], part: str = "") -> str:

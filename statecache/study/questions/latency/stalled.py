@@ -10,6 +10,7 @@ import pandas as pd
 from statecache.study.harness.aside import run_aside
 from statecache.study.harness.documents import trigger_ids
 from statecache.study.harness.opening import Opening
+from statecache.study.harness.outages import outages_named
 from statecache.study.harness.stall import Stall, record_stall
 from statecache.study.harness.tables import load_table
 from statecache.study.harness.variants import REDIS
@@ -37,7 +38,11 @@ def record(
     """
     ids = trigger_ids(keys)
     plan = make_plan(Workload(keys=keys, popularity="uniform", read_share=1.0), seed)
-    with running_relay(servers.redis_url) as relay, open_workspace(servers, ["v"]) as workspace:
+    with (
+        outages_named(servers),
+        running_relay(servers.redis_url) as relay,
+        open_workspace(servers, ["v"]) as workspace,
+    ):
         config = PATIENT.config(workspace, "v", keys)
         load_table(servers, config.schema, ids)
         relayed = replace(servers, redis_url=relay.address(servers.redis_url))

@@ -11,10 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pandas as pd
-import psycopg
 import redis.asyncio
 from psycopg import sql
-from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
@@ -29,8 +27,9 @@ from statecache import (
 from statecache.study.counting import ServerCounts, count
 from statecache.study.engine import INITIAL_STATE, TriggerEngine
 from statecache.study.errors import StudyError
+from statecache.study.harness.outages import outages_named
 from statecache.study.questions.ttl_sweep.live_replay import LiveLog, Subject, replay_live
-from statecache.study.servers import Servers
+from statecache.study.servers import Servers, open_database
 from statecache.study.workspace import Workspace, open_workspace
 
 __all__ = ["PassRecord", "Variant", "run_pass"]
@@ -68,10 +67,10 @@ async def run_pass(
     """Replay the stream on all variants at once and check what the servers say of it.
 
     Raises ``StudyError`` where an event was not counted exactly once in the final states, where
-    the cache failed, or where managers and servers count differently.
+    a server or the cache failed, or where managers and servers count differently.
     """
     names = [variant.name for variant in variants]
-    with open_workspace(servers, names) as workspace:
+    with outages_named(servers), open_workspace(servers, names) as workspace:
         schemas = {name: workspace.schema(name) for name in names}
         for schema in schemas.values():
             _prepare_table(servers, schema, sorted(set(stream["key"])))
@@ -106,7 +105,7 @@ def _prepare_table(servers: Servers, schema: str, keys: Sequence[str]) -> None:
     fill = sql.SQL(
         "INSERT INTO {} (trigger_id, state_data) SELECT key, %s FROM unnest(%s::text[]) key"
     )
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+    with open_database(servers) as connection:
         # A vacuum in the middle of a pass would be one variant's bad luck.
         connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = false)").format(table))
         connection.execute(fill.format(table), [Jsonb(INITIAL_STATE), list(keys)])
@@ -162,7 +161,7 @@ def _check_every_event_counted(servers: Servers, schema: str, stream: pd.DataFra
     query = sql.SQL(
         "SELECT trigger_id, (state_data->>'count')::int FROM {} WHERE state_data->>'count' <> '0'"
     )
-    with psycopg.connect(servers.database_url, row_factory=tuple_row) as connection:
+    with open_database(servers) as connection:
         rows = connection.execute(query.format(sql.Identifier(schema, "trigger_state"))).fetchall()
     expected = Counter(stream.loc[stream["kind"] == "event", "key"])
     if dict(rows) != dict(expected):

@@ -18,6 +18,7 @@ import pandas as pd
 from statecache import Access
 from statecache.study.engine import TriggerEngine
 from statecache.study.harness.garbage import own_objects_left_alone
+from statecache.study.harness.tasks import tasks_together
 
 __all__ = ["LiveLog", "Subject", "replay_live"]
 
@@ -84,19 +85,16 @@ async def replay_live(
 
     with own_objects_left_alone():
         cpu_before, began = time.process_time(), time.monotonic()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for slot, (at, variant, row) in enumerate(
-                    zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
-                ):
-                    wait = began + at - time.monotonic()
-                    if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
-                        await asyncio.sleep(max(wait, 0))
-                    tasks.create_task(request(slot, variant, row))
-                    if on_progress is not None and slot % 256 == 0:
-                        on_progress(at / plan.at[-1])
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+        async with tasks_together() as tasks:
+            for slot, (at, variant, row) in enumerate(
+                zip(plan.at.tolist(), plan.variant.tolist(), plan.row.tolist(), strict=True)
+            ):
+                wait = began + at - time.monotonic()
+                if wait > 0 or slot % 64 == 0:  # behind schedule, still let the others run
+                    await asyncio.sleep(max(wait, 0))
+                tasks.create_task(request(slot, variant, row))
+                if on_progress is not None and slot % 256 == 0:
+                    on_progress(at / plan.at[-1])
     elapsed_s = time.monotonic() - began
     return LiveLog(
         requests=requests.frame(plan, names, kinds, began),

@@ -41,35 +41,40 @@ def assert_agreement(tuning: Tuning) -> str:
     Asserted are, everywhere, the replay of the executed times: hit rate within half a point,
     statements within 2 %; and where the machine was quiet the replay of the planned times: hit rate
     within a point, statements within 2 %. Of few reads or statements, three may differ: which of
-    two that overlapped came first, nobody saw.
+    two that overlapped came first, nobody saw. A cell in which loads took longer than half the TTL
+    is void, and not judged.
     """
-    cells, off = tuning.cells, offs(tuning.cells)
-    quiet = cells["quiet"].astype(bool)
-    _assert(cells, off["executed"], EXECUTED_LIMIT, "hit_rate", "hit_rate_executed")
-    _assert(cells, off["statements"], STATEMENTS_LIMIT, "statements", "statements_executed")
+    judged = tuning.cells[~tuning.cells["void"].astype(bool)]
+    if judged.empty:
+        return (
+            "The machine stood still for longer than the TTLs, so that nobody knows when states "
+            "were looked up: this run is no proof, and another one is needed."
+        )
+    off, quiet = offs(judged), judged["quiet"].astype(bool)
+    _assert(judged, off["executed"], EXECUTED_LIMIT, "hit_rate", "hit_rate_executed")
+    _assert(judged, off["statements"], STATEMENTS_LIMIT, "statements", "statements_executed")
     said = (
         f"Live and exact replay of what was done agree within {_points(off['executed'].max())} of "
         f"hit rate and {100 * off['statements'].max():.1f} % of the statements"
     )
+    if len(judged) < len(tuning.cells):
+        said += f" at the {len(judged)} of {len(tuning.cells)} TTLs that could be judged"
     if not quiet.any():
         return said + "; the machine was too noisy to compare with the planned times."
-    _assert(cells[quiet], off["planned"][quiet], PLANNED_LIMIT, "served_rate", "hit_rate_planned")
+    still, planned = judged[quiet], off[quiet]
+    _assert(still, planned["planned"], PLANNED_LIMIT, "served_rate", "hit_rate_planned")
     _assert(
-        cells[quiet],
-        off["statements_planned"][quiet],
-        STATEMENTS_LIMIT,
-        "statements",
-        "statements_planned",
+        still, planned["statements_planned"], STATEMENTS_LIMIT, "statements", "statements_planned"
     )
     said += (
-        f", and of what was planned within {_points(off['planned'][quiet].max())} and "
-        f"{100 * off['statements_planned'][quiet].max():.1f} %"
+        f", and of what was planned within {_points(planned['planned'].max())} and "
+        f"{100 * planned['statements_planned'].max():.1f} %"
     )
     if quiet.all():
-        return said + " at every TTL."
+        return said + (" at every TTL." if len(judged) == len(tuning.cells) else ".")
     return (
-        f"{said} at the {int(quiet.sum())} of {len(cells)} TTLs where the machine was quiet (99th "
-        f"percentiles at most {100 * QUIET_SHARE:g} % of the TTL)."
+        f"{said} at the {int(quiet.sum())} TTLs where the machine was quiet (99th percentiles at "
+        f"most {100 * QUIET_SHARE:g} % of the TTL)."
     )
 
 

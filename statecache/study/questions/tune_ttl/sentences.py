@@ -35,13 +35,14 @@ def reasons(tuning: Tuning) -> list[str]:
 def limits(tuning: Tuning) -> list[str]:
     """Return the sentences on where the findings do not hold."""
     part, cells = tuning.part, tuning.cells
+    after_s = part.begins_s - float(tuning.trace.time_s[0])
     said = [
         wording.scope_sentence(tuning.advice),
         (
-            f"Live were {len(part.trace):,} operations, {wording.duration(part.trace.duration_s)} "
-            f"from {wording.duration(part.begins_s - float(tuning.trace.time_s[0]))} after the "
-            f"trace's beginning, {part.time_scale:,.0f} times compressed, from empty caches: their "
-            "hit rate is that of the slice and not of the whole trace."
+            f"Live were {len(part.trace):,} operations on {100 * part.key_share:.0f} % of the "
+            f"keys, {wording.duration(part.trace.duration_s)} from {wording.duration(after_s)} "
+            f"after the trace's beginning, {part.time_scale:,.0f} times compressed, from empty "
+            "caches: their hit rate is that of the slice and not of the whole trace."
         ),
         (
             "In virtual time a fetch takes no time. Live it takes milliseconds, in which "

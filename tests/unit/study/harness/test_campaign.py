@@ -34,6 +34,20 @@ def test_a_kept_block_is_not_missing(log: BlockLog) -> None:
     assert log.missing(3) == [0, 2]
 
 
+@pytest.mark.parametrize("damaged", ["-000-1.parquet", "-000-1.latency.parquet"])
+def test_a_block_that_cannot_be_read_is_measured_again(
+    log: BlockLog, tmp_path: Path, damaged: str
+) -> None:
+    keep(log, 0, 1, 0.0)
+    keep(log, 1, 1, 0.0)
+    (path,) = tmp_path.glob(f"cells/notebook/*{damaged}")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert log.missing(2) == [0]
+    keep(log, 0, 1, 0.0, rate=7.0)
+    assert log.missing(2) == []
+    assert log.measurements(2).cells["throughput_ops_s"].tolist() == [7.0, 7.0, 1.0, 1.0]
+
+
 def test_disturbed_blocks_are_repeated_the_worst_first_and_a_quarter_at_most(
     log: BlockLog,
 ) -> None:

@@ -67,6 +67,7 @@ def tuning() -> Tuning:
                 "counted_by": "PostgreSQL",
                 "coalesced": 0,
                 "quiet": True,
+                "void": False,
                 "attempt": 1,
             }
         )
@@ -102,6 +103,14 @@ def test_disagreement_fails(tuning: Tuning, column: str, factor: float, fails: b
             assert_agreement(off)
     else:
         assert_agreement(off)
+
+
+def test_what_the_machine_spoilt_is_not_judged(tuning: Tuning) -> None:
+    off = tuning.cells["hit_rate"] - [0.0, 0.0, 0.1]
+    spoilt = changed(tuning, hit_rate=off, void=[False, False, True], quiet=[True, True, False])
+    assert "at the 2 of 3 TTLs" in assert_agreement(spoilt)
+    nothing = changed(tuning, hit_rate=0.0, void=True, quiet=False)
+    assert "no proof" in assert_agreement(nothing)
 
 
 def test_of_few_reads_three_may_differ(tuning: Tuning) -> None:
@@ -145,16 +154,26 @@ def test_an_infeasible_advice_can_be_drawn_and_said(tuning: Tuning) -> None:
     plt.close(figures.curve_picture(hopeless).figure)
 
 
-def test_a_slice_is_as_long_as_it_needs_and_no_longer_than_fits() -> None:
+def test_a_slice_lasts_four_ttls_on_as_many_keys_as_fit() -> None:
     trace = stream()
-    short = cut(trace, 100.0, live_s=10.0, rate_per_s=300.0)
-    assert short.trace.duration_s <= TTLS * 100
-    assert short.trace.time_s[0] == 0
-    assert short.begins_s in trace.time_s
-    assert short.live_ttl_ms(100.0) == pytest.approx(10_000 / TTLS, rel=0.05)
-    full = cut(trace, 20_000.0, live_s=2.0, rate_per_s=300.0)
-    assert len(full.trace) == 600
-    assert full.trace.duration_s / full.time_scale == pytest.approx(2.0)
+    part = cut(trace, 2_000.0, live_s=10.0, rate_per_s=100.0)
+    assert part.trace.time_s[0] == 0
+    assert part.trace.duration_s == pytest.approx(TTLS * 2_000, rel=0.05)
+    assert part.live_ttl_ms(2_000.0) == pytest.approx(10_000 / TTLS, rel=0.05)
+    assert len(part.trace) <= 1_000
+    assert 0 < part.key_share < 1
+    begin, end = part.begins_s, part.begins_s + part.trace.duration_s
+    for key in np.unique(part.trace.key):  # of a key all operations, or none
+        own = (trace.key == key) & (trace.time_s >= begin) & (trace.time_s <= end)
+        assert (part.trace.key == key).sum() == own.sum()
+
+
+def test_a_slice_of_a_short_trace_is_all_of_it() -> None:
+    trace = stream()
+    part = cut(trace, 20_000.0, live_s=100.0, rate_per_s=300.0)
+    assert len(part.trace) == len(trace)
+    assert part.key_share == 1
+    assert part.begins_s == trace.time_s[0]
 
 
 def test_a_slice_without_reads_is_refused() -> None:
