@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from statecache.study.advisor.groups import Groups
     from statecache.study.advisor.limits import Limits
     from statecache.study.traces import Recording
+    from statecache.study.traces.rows import Tally as Lines
 
 __all__ = ["register"]
 
@@ -85,6 +87,21 @@ def advise_command(
             help="Its columns, as in `statecache trace`: time_ms=when,key=id.", show_default=False
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="For parquet larger than memory: a Dask scheduler, as tcp://host:8786, or `local` "
+            "for processes of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --scheduler, a folder that all its workers see; default: the temporary one.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the advice as JSON.")] = False,
 ) -> None:
     """Say which TTL to run for a recorded stream; exit 1 where no TTL meets the limits."""
@@ -93,6 +110,7 @@ def advise_command(
         from statecache.study.advisor.curve import Policy
         from statecache.study.advisor.limits import parse_share
         from statecache.study.errors import StudyError
+        from statecache.study.scale import advise_on_folder
         from statecache.study.traces import read_recording
     try:
         limits = _limits(max_db_qps, min_hit_rate, max_staleness, max_memory)
@@ -104,15 +122,29 @@ def advise_command(
             sample=parse_share(sample, "sample"),
         )
         with _progress() as on_progress:
-            recording = read_recording(trace, format_name, parse_columns(columns))
-            advice = advise(recording.trace, limits, policy, on_progress)
+            found: Recording | Lines
+            if scheduler is None:
+                found = read_recording(trace, format_name, parse_columns(columns))
+                advice = advise(found.trace, limits, policy, on_progress)
+            elif format_name not in (None, "parquet"):
+                raise UsageError(f"--scheduler takes parquet, not {format_name}: convert {trace}.")
+            else:
+                advice, found = advise_on_folder(
+                    trace,
+                    limits,
+                    policy,
+                    columns=parse_columns(columns),
+                    on_progress=on_progress,
+                    scheduler=None if scheduler == "local" else scheduler,
+                    scratch=scratch,
+                )
     except StudyError as error:  # exit code 1 is kept for limits that cannot be met
         raise UsageError(str(error)) from error
     if as_json:
         out.print(json.dumps(_as_json(advice), indent=2, ensure_ascii=False), markup=False)
     else:
-        if recording.malformed:
-            out.print(_left_out(recording), style="yellow", markup=False)
+        if found.malformed:
+            out.print(_left_out(found), style="yellow", markup=False)
         _print(advice)
     raise typer.Exit(0 if advice.feasible else 1)
 
@@ -140,12 +172,10 @@ def _limits(
     return Limits(**given)
 
 
-def _left_out(recording: Recording) -> str:
-    first = recording.first_malformed
+def _left_out(found: Recording | Lines) -> str:
+    first = found.first_malformed
     where = "" if first is None else f"; the first is line {first.line}: {first.reason}"
-    return (
-        f"{recording.malformed:,} of {recording.lines:,} lines are malformed and left out{where}."
-    )
+    return f"{found.malformed:,} of {found.lines:,} lines are malformed and left out{where}."
 
 
 def _print(advice: Advice) -> None:

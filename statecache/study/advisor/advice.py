@@ -29,7 +29,8 @@ class Advice:
     ``around`` has the chosen TTL, its half and its double, ascending, with the columns of the
     curve. ``peak_keys`` is the most entries at any instant, ``peak_db_qps`` the statements a second
     in the busiest minute, both under the chosen TTL; NaN where that is not known. ``groups``,
-    ``adaptive`` and ``halves`` are None where they have no meaning.
+    ``adaptive`` and ``halves`` are None where they have no meaning, or where nobody looked, since
+    there was the curve only: ``by_curve_only``.
     """
 
     choice: Choice
@@ -44,6 +45,7 @@ class Advice:
     groups: Groups | None = None
     adaptive: Adaptive | None = None
     halves: Halves | None = None
+    by_curve_only: bool = False
 
     @property
     def feasible(self) -> bool:
@@ -103,6 +105,7 @@ def advise(
         halves=halves,
         groups=groups,
         adaptive=adaptive,
+        by_curve_only=False,
     )
 
 
@@ -123,7 +126,7 @@ def advise_by_curve(
     choice = choose(replayed, grid(duration_s, limits.max_stale_s), limits)
     _check_curve(choice.curve, limits)
     around = replayed(rounded(choice.ttl_s * np.array([0.5, 1.0, 2.0])))
-    return Advice(choice, limits, policy, around, operations, keys, duration_s)
+    return Advice(choice, limits, policy, around, operations, keys, duration_s, by_curve_only=True)
 
 
 def _check_limits(limits: Limits, policy: Policy) -> None:

@@ -87,6 +87,8 @@ def wrong_sentence(advice: Advice) -> str:
 def halves_sentence(advice: Advice) -> str:
     """Return how a TTL learnt on the first half does on the second."""
     halves = advice.halves
+    if advice.by_curve_only:
+        return ""
     if halves is None:
         return "The trace has too little in one of its halves to test what is learnt on the first."
     if not halves.first.feasible:
@@ -107,6 +109,11 @@ def halves_sentence(advice: Advice) -> str:
 def groups_sentence(advice: Advice) -> str:
     """Return whether one TTL is a bad compromise between groups of keys."""
     groups = advice.groups
+    if advice.by_curve_only:
+        return (
+            "The trace was replayed in parts, so its halves and groups of keys were not compared: "
+            "for that, advise on a sample of its keys in one piece."
+        )
     if groups is None:
         return "There are no groups of keys to tell apart."
     kind = "prefixes" if groups.by == "prefix" else "classes of keys by reads"

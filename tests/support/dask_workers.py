@@ -1,0 +1,26 @@
+"""Dask clusters on this machine, and the processes that are their workers."""
+
+from __future__ import annotations
+
+import logging
+
+import psutil
+from distributed import LocalCluster
+
+
+def a_cluster(workers: int) -> LocalCluster:
+    """Start what somebody else would run: a scheduler and its workers."""
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        silence_logs=logging.ERROR,
+    )
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Return the processes that do tasks, not the one that multiprocessing keeps."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
