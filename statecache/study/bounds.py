@@ -42,7 +42,7 @@ def gain_where_reads_are_saved(share_of_cost: float, hit_rate: float) -> float:
     load, nor of writes that gathering makes cheaper. Infinite where every cost is saved.
     """
     left = 1 - share_of_cost * hit_rate
-    return 1 / left if left > 0 else math.inf
+    return math.inf if left <= 0 else 1 / left
 
 
 def mean_read_gain(cache_cost: float, hit_rate: float) -> float:

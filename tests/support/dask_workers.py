@@ -22,5 +22,11 @@ def a_cluster(workers: int) -> LocalCluster:
 
 def worker_processes() -> list[psutil.Process]:
     """Return the processes that do tasks, not the one that multiprocessing keeps."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if _does_tasks(child)]
+
+
+def _does_tasks(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended, as a zombie may have
+        return False
