@@ -23,6 +23,7 @@ from statecache.study.engine import INITIAL_STATE, TriggerEngine
 from statecache.study.errors import StudyError
 from statecache.study.flights import flight_stream
 from statecache.study.harness.loops import GRACE, Recording, all_of
+from statecache.study.harness.waking import waited_until
 from statecache.study.harness.workloads import Workload
 
 __all__ = ["EVENT", "EngineLoad", "EventPlan", "closed_events", "open_events"]
@@ -154,7 +155,7 @@ async def open_events(
             due = began + dues[number]
             wait = due - clock()
             if wait > 0:
-                await asyncio.sleep(wait)
+                await waited_until(due)
                 recording.late.append(clock() - due)
             if clock() > last_start:
                 return

@@ -10,7 +10,6 @@ for synchronous managers.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Coroutine, Iterable, Iterator
@@ -26,6 +25,7 @@ from statecache.study.errors import StudyError
 from statecache.study.harness.documents import document
 from statecache.study.harness.ledger import DELETED, Write
 from statecache.study.harness.tasks import tasks_together
+from statecache.study.harness.waking import waited_until
 from statecache.study.harness.workloads import Plan
 from statecache.study.traces import READ, WRITE
 
@@ -176,7 +176,7 @@ async def open_loop(
             trigger_id, operation = ids[place], operations[place]
             wait = due - clock()
             if wait > 0:
-                await asyncio.sleep(wait)
+                await waited_until(due)
                 recording.late.append(clock() - due)
             began = clock()
             if began > last_start:

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statecache.study.harness.waking import LOOKING_S, PreciseSelector, looked_s, sleep_until
+from statecache.study.harness.waking import (
+    LEAD_S,
+    LOOKING_S,
+    PreciseSelector,
+    looked_s,
+    sleep_until,
+    waited_until,
+)
 
 WAITS = st.floats(-0.001, 4 * LOOKING_S)
 
@@ -76,3 +83,19 @@ def test_looking_at_the_clock_is_counted_and_sleeping_is_not() -> None:
     sleep_until(time.monotonic() + 0.05)
     # Of 50 ms only the end is spent looking; the machine may let that take longer, not the CPU.
     assert looked_s() - before < 0.025
+
+
+@given(waits=st.lists(st.floats(-0.001, 10 * LEAD_S), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=25)
+def test_tasks_wake_up_no_earlier_and_all_of_them(waits: list[float]) -> None:
+    async def main() -> None:
+        async def one(due: float) -> None:
+            await waited_until(due)
+            assert time.monotonic() >= due
+
+        await asyncio.gather(*(one(time.monotonic() + wait) for wait in waits))
+
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())
+    ) as runner:
+        runner.run(main())
