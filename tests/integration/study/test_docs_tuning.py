@@ -83,7 +83,7 @@ def record(folder: Path) -> None:
 
 
 def test_the_page_has_commands() -> None:
-    assert len(ADVICE) == 5
+    assert len(ADVICE) == 6
     assert len(RUNS) == 1
     assert len(ADVICE) + len(RUNS) == len(COMMANDS)
 

@@ -202,7 +202,7 @@ class TestRun:
                          "statecache study run ttl</pre>", "sweep.measurements.parquet")
         ]  # fmt: skip
         assert places == sorted(places)
-        assert "Of 3 claims, 2 hold, 1 does not hold." in page
+        assert "in which it was measured: 2 hold, 1 does not hold." in page
         assert 'href="sweep.html"' in page
         assert "took 12 min 41 s" in page
         assert "PostgreSQL 18.6 (fsync on); Valkey 9.1.2; started by the study" in page

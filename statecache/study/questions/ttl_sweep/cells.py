@@ -16,7 +16,15 @@ from statecache.study.questions.ttl_sweep.live_pass import PassRecord
 from statecache.study.replay import hit_curve
 from statecache.study.traces import Trace
 
-__all__ = ["EXECUTED_LIMIT", "PLANNED_LIMIT", "QUIET_SHARE", "Cells", "cells_of"]
+__all__ = [
+    "EXECUTED_LIMIT",
+    "PLANNED_LIMIT",
+    "QUIET_SHARE",
+    "Cells",
+    "age_at_hit_s",
+    "cells_of",
+    "first_misses",
+]
 
 #: A cell is quiet where the 99th percentile of its commits is at most this share of its TTL:
 #: entries arm after the commit, so slow commits move the live hit rate off the planned one.
@@ -95,6 +103,8 @@ def cells_of(
             "writes": stats.db_writes,
             "hits": stats.hits,
             "hit_rate": stats.hit_rate if stats.enabled else np.nan,
+            "misses_first": first_misses(accesses),
+            "age_at_hit_s": age_at_hit_s(accesses),
             "served_rate": np.nan,
             "hit_rate_executed": np.nan,
             "hit_rate_planned": np.nan,
@@ -155,6 +165,28 @@ def executed_trace(accesses: pd.DataFrame) -> Trace:
 
 def _hit_rate(trace: Trace, ttl_s: float) -> float:
     return float(hit_curve(trace, [ttl_s])["hit_rate"].iloc[0])
+
+
+def first_misses(accesses: pd.DataFrame) -> int:
+    """Return how many loads missed a key that nobody had asked for before."""
+    in_order = accesses.sort_values("started_s", kind="stable")
+    is_first = ~in_order["key"].duplicated()
+    is_miss = (in_order["operation"] == "load") & (in_order["outcome"] != "hit")
+    return int((is_first & is_miss).sum())
+
+
+def age_at_hit_s(accesses: pd.DataFrame) -> float:
+    """Return the mean age of an entry when it was hit; NaN where nothing was."""
+    armed = accesses[accesses["armed_s"].notna() & (accesses["outcome"] != "hit")]
+    hits = accesses[(accesses["operation"] == "load") & (accesses["outcome"] == "hit")]
+    found = pd.merge_asof(
+        hits[["started_s", "key"]].sort_values("started_s"),
+        armed[["armed_s", "key"]].sort_values("armed_s"),
+        left_on="started_s",
+        right_on="armed_s",
+        by="key",
+    )
+    return float((found["started_s"] - found["armed_s"]).mean())
 
 
 def _latencies(accesses: pd.DataFrame, requests: pd.DataFrame) -> dict[str, NDArray[np.float64]]:

@@ -64,7 +64,12 @@ class Findings:
     executed_off, planned_off (largest distance over the passes), quiet (number of passes),
     hit_p50_us, hit_p99_us, load_p50_us, load_p99_us, commit_p50_us, commit_p99_us (medians).
 
-    ``curve``: ttl_min, exact, closed_form on a dense grid, means over the passes.
+    ``by_ttl`` also has first (share of the reads that missed a key never asked for before) and
+    age_min (mean age of an entry when it was hit, in event time), both live; age_exact_min is
+    the latter by replay.
+
+    ``curve``: ttl_min, exact, closed_form, first, expired (shares of the reads that miss, by
+    reason) and age_min on a dense grid, means over the passes.
     """
 
     sweep: Sweep
@@ -118,7 +123,7 @@ def find(sweep: Sweep, *, gain_worth_points: float) -> Findings:
         sweep=sweep,
         by_ttl=by_ttl,
         uncached=uncached.select_dtypes("number").median(),
-        curve=dense.groupby("ttl_min", as_index=False)[["exact", "closed_form"]].mean(),
+        curve=dense.drop(columns="start").groupby("ttl_min", as_index=False).mean(),
         read_share=read_share,
         documented=_replayed(settings, DOCUMENTED_TTL_MIN),
         high_traffic=_replayed(settings, HIGH_TRAFFIC_TTL_MIN),
@@ -192,6 +197,9 @@ def _by_ttl(cells: pd.DataFrame, settings: SweepSettings) -> pd.DataFrame:
                 "executed_off": (group["hit_rate"] - group["hit_rate_executed"]).abs().max(),
                 "planned_off": (group["served_rate"] - group["hit_rate_planned"]).abs().max(),
                 "quiet": int(group["quiet"].sum()),
+                "age_exact_min": exact["age_min"][ttl_min],
+                "first": (group["misses_first"] / group["reads"]).mean(),
+                "age_min": group["age_at_hit_s"].mean() * settings.time_scale / 60,
                 **{name: group[name].median() for name in group.columns if name.endswith("_us")},
             }
         )
@@ -204,19 +212,26 @@ def _replayed(settings: SweepSettings, ttl_min: float) -> Interval:
 
 
 def _exact_and_closed(settings: SweepSettings, ttls_min: np.ndarray) -> pd.DataFrame:
-    """Return start, ttl_min, exact, closed_form: hit rates of each pass by replay and by model."""
+    """Return hit rates of each pass by replay and by model, and what else replay says.
+
+    Columns: start, ttl_min, exact, closed_form, first, expired, age_min; see ``Findings``.
+    """
     frames = []
     for start in settings.starts:
         stream = settings.stream(start)
         seconds = settings.days * 86_400
         rates = stream.groupby("key")["kind"].value_counts().unstack(fill_value=0) / seconds
         looks = rates["look"] if "look" in rates else 0 * rates["event"]
+        replayed = hit_curve(to_trace(stream), ttls_min * 60)
         frames.append(
             pd.DataFrame(
                 {
                     "start": start,
                     "ttl_min": ttls_min,
-                    "exact": hit_curve(to_trace(stream), ttls_min * 60)["hit_rate"],
+                    "exact": replayed["hit_rate"],
+                    "first": replayed["misses_first"] / replayed["reads"],
+                    "expired": replayed["misses_expired"] / replayed["reads"],
+                    "age_min": replayed["mean_age_at_hit_s"] / 60,
                     "closed_form": aggregate_read_modify_write(
                         looks.to_numpy(), rates["event"].to_numpy(), ttls_min * 60
                     ),

@@ -15,8 +15,10 @@ from statecache.study.questions.ttl_sweep.cells import (
     PLANNED_LIMIT,
     QUIET_SHARE,
     Cells,
+    age_at_hit_s,
     cells_of,
     executed_trace,
+    first_misses,
 )
 from statecache.study.questions.ttl_sweep.live_pass import PassRecord
 from statecache.study.questions.ttl_sweep.live_replay import LiveLog
@@ -152,6 +154,8 @@ def test_a_cached_variant_is_counted_and_replayed_twice(cells: Cells) -> None:
     assert row["statements"] == 3
     assert row["redis_commands"] == 6
     assert row["cpu_share"] == 0.25
+    assert row["misses_first"] == 1
+    assert row["age_at_hit_s"] == pytest.approx(1.017 - 0.050), "since the update reached the cache"
 
 
 def test_what_has_no_cache_has_no_hit_rate(cells: Cells) -> None:
@@ -277,6 +281,17 @@ def test_replay_of_the_executed_times_gives_the_outcomes_that_were_seen(
 ) -> None:
     log = simulated(operations, ttl_s)
     assert executed_hits(log, ttl_s) == sum(done.outcome == "hit" for done in log)
+
+
+@settings(deadline=None, max_examples=50)
+@given(OPERATIONS, st.floats(0.01, 2.0))
+def test_ages_and_first_misses_are_those_of_the_replay(
+    operations: list[tuple[bool, str, float]], ttl_s: float
+) -> None:
+    accesses = accesses_of({CACHED: simulated(operations, ttl_s)})
+    replayed = hit_curve(executed_trace(accesses), [ttl_s]).iloc[0]
+    assert first_misses(accesses) == replayed["misses_first"]
+    assert age_at_hit_s(accesses) == pytest.approx(replayed["mean_age_at_hit_s"], nan_ok=True)
 
 
 # Latencies

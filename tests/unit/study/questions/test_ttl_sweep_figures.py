@@ -17,6 +17,7 @@ from statecache.study.questions.ttl_sweep.figures import (
     Picture,
     hit_rate_picture,
     latency_picture,
+    reads_picture,
     statements_picture,
 )
 from statecache.study.questions.ttl_sweep.findings import Decision, Findings
@@ -54,6 +55,9 @@ BY_TTL = pd.DataFrame(
         "commit_p50_us": [1_310.0, 1_310.0],
         "commit_p99_us": [3_000.0, 3_100.0],
         "miss_p50_us": [900.0, 900.0],
+        "first": [0.021, 0.022],
+        "age_min": [17.3, 31.9],
+        "age_exact_min": [17.4, 32.1],
     }
 )
 
@@ -66,10 +70,13 @@ CURVE = pd.DataFrame(
         "ttl_min": [5.0, 60.0, 240.0, 2_880.0],
         "exact": [0.20, 0.60, 0.82, 0.95],
         "closed_form": [0.03, 0.45, 0.91, 0.99],
+        "first": [0.021, 0.021, 0.021, 0.021],
+        "expired": [0.779, 0.379, 0.159, 0.029],
+        "age_min": [1.9, 17.4, 32.1, 71.0],
     }
 )
 
-PICTURES = (hit_rate_picture, statements_picture, latency_picture)
+PICTURES = (hit_rate_picture, reads_picture, statements_picture, latency_picture)
 
 
 def cells(settings: SweepSettings) -> pd.DataFrame:
@@ -178,7 +185,7 @@ def test_a_figure_leaves_the_findings_as_they_were(draw: Callable[[Findings], Pi
 
 
 def test_figures_have_names_of_their_own(told: dict[str, Picture]) -> None:
-    assert set(told) == {"hit_rate", "statements", "latency"}
+    assert set(told) == {"hit_rate", "reads", "statements", "latency"}
 
 
 def points(picture: Picture, axes: int = 0) -> list[tuple[list[float], list[float]]]:

@@ -88,7 +88,7 @@ def cells_of_pass(settings: SweepSettings, start: str) -> list[dict[str, Any]]:
     rates = ("hit_rate", "served_rate", "hit_rate_executed", "hit_rate_planned")
     nothing = dict.fromkeys(("ttl_min", "live_ttl_ms", "hit_p50_us", "hit_p99_us", *rates), NONE)
     uncached = {"variant": UNCACHED, "hits": 0, "redis_commands": 0, "statements": reads + writes}
-    uncached |= {"load_p50_us": 640.0}
+    uncached |= {"load_p50_us": 640.0, "misses_first": 0, "age_at_hit_s": NONE}
     rows = [common | nothing | uncached]
     for ttl_min in settings.ttls_min:
         found = hit_curve(replayed, [60 * ttl_min]).iloc[0]
@@ -100,6 +100,8 @@ def cells_of_pass(settings: SweepSettings, start: str) -> list[dict[str, Any]]:
                 "ttl_min": ttl_min,
                 "live_ttl_ms": settings.live_ttl_ms(ttl_min),
                 "hits": int(found["hits"]),
+                "misses_first": int(found["misses_first"]),
+                "age_at_hit_s": found["mean_age_at_hit_s"] / settings.time_scale,
                 "hit_p50_us": 300.0,
                 "hit_p99_us": 400.0,
                 "redis_commands": 2 * reads + writes - int(found["hits"]),
