@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from .errors import ReportError
-from .pages import TEMPLATES, plain_text, render, write_page
+from .pages import TEMPLATES, plain_text, render, svg_address, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,5 +105,5 @@ def _exporter() -> HTMLExporter:
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_anchor_links=True,
         embed_images=True,
-        filters={"boxed": _boxed},
+        filters={"boxed": _boxed, "svg_address": svg_address},
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -29,6 +30,7 @@ __all__ = [
     "plain_text",
     "render",
     "status_tone",
+    "svg_address",
     "tally",
     "write_page",
 ]
@@ -50,6 +52,19 @@ _PLURALS = {
     "does not hold": "do not hold",
 }
 _TONES = {"complete": "good", "running": "part", "interrupted": "part", "failed": "bad"}
+
+
+def svg_address(svg: str) -> Markup:
+    """Return an SVG as a data address, in a quarter less than base64 takes.
+
+    It needs no escaping in an attribute between double quotes.
+    """
+    if "'" not in svg:
+        svg = svg.replace('"', "'")
+    quoted = re.sub(
+        r"""[^ !'()*+,\-./0-9:;=?@A-Z_a-z~]""", lambda found: quote(found[0], safe=""), svg
+    )
+    return Markup(f"data:image/svg+xml,{quoted}")  # noqa: S704 - what would end it is quoted
 
 
 @cache

@@ -6,7 +6,6 @@ breaks one of them is written.
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from .errors import ReportError
 from .notebook_page import render_notebook
 from .pagecheck import check_page
-from .pages import instant, lasted, moment, render, status_tone, tally, write_page
+from .pages import instant, lasted, moment, render, status_tone, svg_address, tally, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +211,7 @@ def _figure(run_dir: Path, figure: dict[str, Any]) -> dict[str, str]:
         raise ReportError(f"The figure “{name}” is not an SVG file in the folder of its run.")
     source = ""
     if path.is_file():
-        source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        source = svg_address(path.read_text(encoding="utf-8"))
     return {
         "file": name,
         "source": source,
