@@ -71,22 +71,26 @@ class MemoryTier:
         return state[0]
 
     def store(self, rows: Mapping[str, Row], since: int) -> None:
-        """Keep the states that there are of rows asked for when ``changes`` was ``since``."""
-        now = self._clock()
-        if now >= self._trusted_until:
+        """Keep the states that there are of rows asked for when ``changes`` was ``since``.
+
+        Where they may not be kept, older ones are not either: a manager that has written does not
+        find what it held before, though nobody has told it yet.
+        """
+        if not self.limit:
             return
+        now = self._clock()
         until = now + self._ttl_s
         states, recent = self._states, self._recent
         with self._lock:
-            if since < self._known_since:
-                return
+            known = now < self._trusted_until and since >= self._known_since
             for trigger_id, (payload, version) in rows.items():
                 change, held = recent.get(trigger_id), states.get(trigger_id)
-                if (
-                    payload is None
-                    or (change is not None and change[0] > since and change[1] > version)
-                    or (held is not None and held[1] > version)
-                ):
+                if held is not None and held[1] > version:
+                    continue
+                overtaken = change is not None and change[0] > since and change[1] > version
+                if not known or payload is None or overtaken:
+                    if held is not None and held[1] < version:
+                        del states[trigger_id]
                     continue
                 watched = self._watched(trigger_id) if held is None else held[3]
                 states[trigger_id] = (payload, version, until, watched)

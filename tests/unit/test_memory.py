@@ -208,3 +208,38 @@ def test_an_older_change_that_is_heard_later_does_not_make_up_for_a_newer_one() 
     assert memory.get("k") is None
     memory.store({"k": Row(b"new", 126)}, since)
     assert memory.get("k") == b"new"
+
+
+# What may not be kept outdates what is held
+
+
+def test_a_write_begun_before_all_was_dropped_leaves_nothing_older_behind() -> None:
+    """The history checker found it: two writes of one manager while its listener began anew."""
+    tier, clock = trusted()
+    since = tier.changes
+    tier.clear()
+    tier.trust(clock.now + 3_600)
+    put(tier, "a", 383, b"older")  # begun after the clearing, acknowledged before
+    tier.store({"a": Row(b"newer", 384)}, since)
+    assert tier.get("a") is None
+
+
+def test_a_write_while_nobody_is_trusted_leaves_nothing_older_behind() -> None:
+    tier, clock = trusted()
+    put(tier, "a", 383, b"older")
+    tier.trust(clock.now - 1)
+    tier.store({"a": Row(b"newer", 384)}, tier.changes)
+    tier.trust(clock.now + 3_600)
+    assert tier.get("a") is None
+
+
+def test_a_late_older_write_takes_nothing_newer_away() -> None:
+    tier, _clock = trusted()
+    since = tier.changes
+    put(tier, "a", 384, b"newer")
+    tier.clear()
+    put(tier, "a", 384, b"newer")
+    tier.trust(1e9)
+    put(tier, "a", 384, b"newer")
+    tier.store({"a": Row(b"older", 383)}, since)
+    assert tier.get("a") == b"newer"
