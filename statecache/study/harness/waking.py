@@ -79,7 +79,7 @@ class PreciseSelector(selectors.SelectSelector):
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         due = time.monotonic() + timeout
-        ready = super().select(timeout - LOOKING_S) if timeout > LOOKING_S else []
+        ready = super().select(max(0.0, timeout - LOOKING_S))
         if ready:
             return ready
         began = time.thread_time()
