@@ -45,14 +45,17 @@ async def verify(table: AsyncStateTable, cache: AsyncStateCache, sample: int) ->
         if names is None:
             complete = False
             break
-        fresh = [name for name in dict.fromkeys(names) if name not in seen][: sample - checked]
-        seen.update(fresh)
-        count, suspects, complete = await _compare(table, cache, fresh)
-        checked += count
-        if suspects and complete:
-            await async_sleep(SECOND_LOOK_S)
-            _count, again, complete = await _compare(table, cache, list(suspects))
-            differences += [found for name, found in again.items() if _lasts(suspects[name], found)]
+        fresh = iter([name for name in dict.fromkeys(names) if name not in seen])
+        seen.update(names)
+        # Of those that the scan found some are no states: tombstones, and what has expired since.
+        while complete and (batch := list(islice(fresh, sample - checked))):
+            count, suspects, complete = await _compare(table, cache, batch)
+            checked += count
+            if suspects and complete:
+                await async_sleep(SECOND_LOOK_S)
+                _count, again, complete = await _compare(table, cache, list(suspects))
+                lasting = [again[name] for name in again if _lasts(suspects[name], again[name])]
+                differences += lasting
         if checked >= sample or not complete:
             break
     return Verification(checked, differences, complete)

@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import pwd
+import random
 import re
 import secrets
 import select
@@ -33,6 +34,9 @@ from typing import Any
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
 STDIN = 0
+
+#: Of the servers: Linux hands out those from 32768 on itself, macOS those from 49152 on.
+PORTS = (10_240, 32_768)
 
 # Locale C so that logs are in English and the same everywhere; nothing else of the caller's
 # environment, since PGOPTIONS, PGDATA and their like would change the servers.
@@ -129,7 +133,7 @@ class _Supervisor:
     def _on_a_free_port(self, name: str, start: Callable[[int], Callable[[], bool]]) -> int:
         """Start a server; again on another port where somebody was faster to take it."""
         for _ in range(5):
-            port = _free_port()
+            port = free_port()
             is_ready = start(port)
             server = self.children[-1]
             while server.poll() is None:
@@ -238,10 +242,20 @@ def _die_with_parent(name: str) -> Callable[[], None] | None:
     return arrange
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """Return a port on loopback that nobody holds, below those that systems hand out themselves.
+
+    A server that is started again finds it free: of the others any connection or listener that was
+    given one meanwhile, the server's own clients included, would keep it out.
+    """
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            # As servers do: what is left of closed connections is in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def _postgres_is_ready(status: Path) -> bool:

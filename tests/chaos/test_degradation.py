@@ -18,6 +18,7 @@ from support.managers import CACHED
 from support.scratch import Scratch
 
 from statecache import DatabaseError
+from statecache.study._supervisor import free_port
 
 
 @pytest.fixture(params=CACHED)
@@ -63,12 +64,6 @@ def use(manager: Any, name: str = "t") -> None:
     assert manager.load_state(name) is None
     manager.update_state(name, {"n": 3})
     assert manager.load_state(name) == {"n": 3}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_nobody_listens(kind: str, scratch: Scratch, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,7 +45,7 @@ def test_a_late_reply_of_the_cache_reaches_nobody_else(
     relay, url = behind(open_relay, scratch.redis_url)
     settings = {"timeout_ms": 50, "breaker_threshold": 1_000_000, **changes}
     with scratch.manager(kind, redis_url=url, **settings) as manager:
-        relay.delay(to_client=(0.0, 0.06))
+        relay.delay(to_client=(0.0, 0.1), share=0.2)
 
         def use(name: str) -> None:
             for count in range(15):
@@ -124,9 +124,9 @@ def test_a_commit_whose_answer_is_lost(
         relay.delay(to_client=(30.0, 30.0))
         writer = Victim(call)
         eventually(lambda: truth(scratch) == after)
+        relay.delay()  # the pool connects anew as soon as it finds the connection cut
         relay.cut(deliver=True)
         assert isinstance(writer.end(), DatabaseError)
-        relay.heal()
         assert manager.load_state("t") == after
         if "Cached" in kind:
             eventually(lambda: other.load_state("t") == after)

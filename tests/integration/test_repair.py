@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.cache_server import CacheServer, free_port
+from support.cache_server import CacheServer
 from support.database_trouble import locked, waiting
 from support.interrupts import eventually
 from support.managers import CACHED, KINDS
@@ -18,6 +18,7 @@ from support.relay import Relay, relays
 from support.scratch import Scratch
 
 from statecache import DatabaseError, init_db
+from statecache.study._supervisor import free_port
 
 POLL_S = 0.1
 #: Entries live for minutes: within a test only repair makes them right.

@@ -215,8 +215,13 @@ def test_what_agrees(cached: Any) -> None:
     cached.delete_state("t7")
     found = cached.verify()
     assert (found.checked >= 49, found.differences, found.complete) == (True, [], True)
-    few = cached.verify(sample=10)
-    assert 10 <= few.checked < 49
+    assert cached.verify(sample=10).checked == 10
+
+
+def test_a_sample_is_of_states_though_the_cache_holds_tombstones(cached: Any) -> None:
+    cached.update_states({f"t{number}": number for number in range(50)})
+    cached.delete_states([f"t{number}" for number in range(30)])
+    assert [cached.verify(sample=20).checked for _ in range(5)] == [20] * 5
 
 
 def test_what_differs(cached: Any, scratch: Scratch) -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-__all__ = ["CacheServer", "free_port"]
+from statecache.study._supervisor import free_port
+
+__all__ = ["CacheServer"]
 
 START_LIMIT_S = 20.0
 
@@ -143,12 +144,6 @@ class CacheServer:
         self.start()
         self.make_room()
         self.make_writable()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _binary() -> Path:

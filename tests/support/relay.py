@@ -30,7 +30,7 @@ class Relay:
     def __init__(self, server: tuple[str, int], seed: object) -> None:
         self._server = server
         self._random = random.Random(str(seed))
-        self._delays = {"to server": NO_DELAY, "to client": NO_DELAY}
+        self.delay()
         self._refuses = False
         self._loop = asyncio.get_running_loop()
         self._passable = asyncio.Event()
@@ -41,8 +41,12 @@ class Relay:
         #: Pieces that clients and the server have sent, be they passed on or still waiting.
         self.requests = self.answers = 0
 
-    def delay(self, *, to_server: Delay = NO_DELAY, to_client: Delay = NO_DELAY) -> None:
+    def delay(
+        self, *, to_server: Delay = NO_DELAY, to_client: Delay = NO_DELAY, share: float = 1.0
+    ) -> None:
+        """Let pieces wait, or this ``share`` of them, drawn by chance."""
         self._delays = {"to server": to_server, "to client": to_client}
+        self._share = share
 
     def hold(self) -> None:
         """Pass nothing on: a black hole, until ``release``, when what was held goes its way."""
@@ -111,7 +115,7 @@ class Relay:
                 self.answers += direction == "to client"
                 self.requests += direction == "to server"
                 least, most = self._delays[direction]
-                if most:
+                if most and self._random.random() < self._share:
                     await asyncio.sleep(self._random.uniform(least, most))
                 await self._passable.wait()
                 # Else a reset by whoever reads would end the other direction, too.

@@ -122,6 +122,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End it without warning, as a crash of the machine would; connections are reset."""
+        self.stop()  # first, lest it start another child while its children are looked up
         family = self._family()
         for process in family:
             with suppress(psutil.NoSuchProcess):
@@ -189,11 +190,15 @@ class ServerProcess:
             except (psycopg.OperationalError, redis.ConnectionError, redis.TimeoutError) as error:
                 if time.monotonic() > until or not _is_alive(self._process):
                     raise ServersError(
-                        f"{self._name} does not answer after its restart: see {self._folder}."
+                        f"{self._name} does not answer after its restart ({self._last_words()})."
                     ) from error
                 time.sleep(0.005)
             else:
                 return
+
+    def _last_words(self) -> str:
+        lines = (self._folder / f"{self._name}.log").read_text(errors="replace").splitlines()
+        return lines[-1] if lines else "it said nothing"
 
 
 def _is_alive(process: psutil.Process) -> bool:
