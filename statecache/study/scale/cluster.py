@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from distributed import Client, KilledWorker, LocalCluster, Worker
@@ -124,12 +125,15 @@ class DaskTeam:
         self, task: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]], on_done: OnDone
     ) -> list[_Result]:
         """Do the tasks on whichever worker is free; those of a worker that is lost, once more."""
-        futures = [self._client.submit(task, *one, pure=False) for one in arguments]
+        ended: SimpleQueue[Any] = SimpleQueue()
+        futures: list[Any] = []
         try:
-            results = {}
-            for future in self._finished(futures):
-                results[future.key] = future.result()
-                on_done()
+            with _interrupts_to(ended):
+                futures += (self._client.submit(task, *one, pure=False) for one in arguments)
+                results = {}
+                for future in self._finished(futures, ended):
+                    results[future.key] = future.result()
+                    on_done()
             return [results[future.key] for future in futures]
         except KilledWorker as error:
             raise StudyError(
@@ -143,23 +147,24 @@ class DaskTeam:
         finally:
             self._client.cancel(futures)
 
-    def _finished(self, futures: list[Any]) -> Iterator[Any]:
-        """Yield futures as they end; StudyError where nobody is there who could end them."""
-        ended: SimpleQueue[Any] = SimpleQueue()
+    def _finished(self, futures: Sequence[Any], ended: SimpleQueue[Any]) -> Iterator[Any]:
+        """Yield futures as they end; StudyError where nobody is there who could end them.
+
+        ``ended`` is where they are put as they end, and None for Ctrl-C.
+        """
         for future in futures:
             future.add_done_callback(ended.put)
         left, seen = len(futures), time.monotonic()
-        with _interrupts_to(ended):
-            while left:
-                try:
-                    future = ended.get(timeout=COUNT_EVERY_S)
-                except Empty:
-                    seen = self._seen_since(seen)
-                    continue
-                if future is None:
-                    raise KeyboardInterrupt
-                left, seen = left - 1, time.monotonic()
-                yield future
+        while left:
+            try:
+                future = ended.get(timeout=COUNT_EVERY_S)
+            except Empty:
+                seen = self._seen_since(seen)
+                continue
+            if future is None:
+                raise KeyboardInterrupt
+            left, seen = left - 1, time.monotonic()
+            yield future
 
     def _seen_since(self, seen: float) -> float:
         """Return when there was a worker last; StudyError where that is long ago."""
@@ -216,17 +221,27 @@ def _interrupts_later() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_to(ended: SimpleQueue[Any]) -> Iterator[None]:
-    """Have Ctrl-C put None into the queue.
+    """Have Ctrl-C put None into the queue, and raise KeyboardInterrupt at the latest at the end.
 
     Raised wherever the main thread is, KeyboardInterrupt may be lost: Dask has the garbage
-    collector call functions, and what they raise is only written to the log.
+    collector call functions, and what they raise is only written to the log. At the end it must be
+    raised where the block did not wait for what is in the queue any more.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    signal.signal(signal.SIGINT, lambda _number, _frame: ended.put(None))
+    interrupted = False
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        ended.put(None)
+
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt

@@ -85,6 +85,20 @@ def test_the_tasks_of_a_killed_worker_are_done_once_more(team):
     assert killed
 
 
+@pytest.mark.parametrize("at", [1, 20])
+def test_ctrl_c_is_heard_also_when_the_last_task_has_ended(team, at):
+    told = []
+
+    def interrupt():
+        told.append(None)
+        if len(told) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        team.map(operator.neg, [(number,) for number in range(20)], interrupt)
+    assert team.map(operator.neg, [(1,)], nobody) == [-1], "the team goes on"
+
+
 def test_a_task_that_ends_its_workers_is_given_up(tmp_path):
     with (
         cluster.local_team(1, None, tmp_path) as team,
