@@ -57,9 +57,16 @@ def show_range(low: float, high: float, kind: Kind, unit: str, *, quoted: bool =
 
 
 def show_interval(interval: Interval, kind: Kind, unit: str) -> str:
-    """Return the limits of an interval; says so where there is none, or one that says nothing."""
+    """Return the limits of an interval; says so where there is none, or one that says nothing.
+
+    One that is open at an end, since only the other is known, shows that other.
+    """
     if math.isnan(interval.low):
-        return "none, one repetition"
+        return "limits unknown"
+    if math.isinf(interval.high):
+        return show_range(interval.low, interval.high, kind, unit)
+    if interval.low == 0 < interval.high and kind not in ("share", "yes-no"):
+        return show_range(-math.inf, interval.high, kind, unit)
     if interval.low == interval.high:
         return "none, counted"
     if _says_nothing(interval, kind):

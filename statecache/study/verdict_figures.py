@@ -53,6 +53,8 @@ def kept(row: Mapping[str, Any]) -> Kept:
     """
     low, high = row["band_low"], row["band_high"]
     value, lower, upper = (_number(row["numbers"][name]) for name in ("value", "low", "high"))
+    if np.isnan(upper) and not np.isnan(lower):
+        upper = np.inf  # JSON has no number for an end that is open
     both_ends = low is not None and high is not None and low < high
     band_to = high / low if both_ends else np.inf
     if row["promise"] == "at most":

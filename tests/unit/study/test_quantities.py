@@ -46,9 +46,11 @@ def test_ranges_share_one_unit() -> None:
 
 def test_intervals_say_where_there_is_none() -> None:
     none = float("nan")
-    assert show_interval(Interval(2, none, none), "ratio", "x") == "none, one repetition"
+    assert show_interval(Interval(2, none, none), "ratio", "x") == "limits unknown"
     assert show_interval(Interval(2, 2, 2), "ratio", "x") == "none, counted"
     assert show_interval(Interval(2, 1.5, 2.5), "ratio", "x") == "1.5–2.5x"
+    assert show_interval(Interval(2, 1.5, math.inf), "ratio", "x") == "≥ 1.5x"
+    assert show_interval(Interval(2, 0, 2.5), "ratio", "x") == "≤ 2.5x"
 
 
 @pytest.mark.parametrize(

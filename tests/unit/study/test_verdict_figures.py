@@ -62,6 +62,13 @@ def test_what_was_not_measured_is_no_number() -> None:
     assert math.isnan(one_repetition.low)
 
 
+def test_an_interval_that_is_open_at_an_end_reaches_to_the_edge() -> None:
+    assert kept(only(throughput_gain=(14.0, 7.0, math.inf))) == (2.0, 1.0, math.inf, math.inf)
+    assert kept(only(throughput_gain=(14.0, 0.0, 21.0))) == (2.0, 0.0, 3.0, math.inf)
+    assert kept(only(read_cached=(250.0, 200.0, math.inf))) == (2.0, 0.0, 2.5, 5.0)
+    plt.close(verdicts_picture(rows(throughput_gain=(14.0, 7.0, math.inf))).figure)
+
+
 def test_a_yes_lies_on_the_line() -> None:
     assert kept(only(survives_redis=1.0)) == (1.0, 1.0, 1.0, math.inf)
     assert kept(only(survives_redis=0.99)).value == 0.99

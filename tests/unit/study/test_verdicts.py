@@ -260,7 +260,7 @@ def test_a_row_beyond_its_bound_says_so() -> None:
 def test_a_single_repetition_has_no_interval_and_says_so() -> None:
     found = row(measured(NONE, NONE, interval=Interval(10.0, NONE, NONE), pairs=1))
     assert (found["verdict"], found["measured"]) == ("not decided", "10x")
-    assert found["interval"] == "none, one repetition"
+    assert found["interval"] == "limits unknown"
     assert found["numbers"] == {"value": 10.0, "low": None, "high": None, "bound": None}
     assert "1 pair;" in found["why"]
     json.dumps(found, allow_nan=False)

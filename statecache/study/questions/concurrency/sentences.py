@@ -77,10 +77,17 @@ def capacity_text(capacity: Capacity) -> str:
 
 
 def _known(interval: Interval, sign: str) -> Interval:
-    """Return what is known where a ladder missed an end: one side at most decides something."""
-    if sign == "≤":
-        return Interval(interval.mean, 0.0, interval.high)
-    return Interval(interval.mean, math.nan, math.nan) if sign else interval
+    """Return what is known where a ladder missed an end: one side at most decides something.
+
+    A rung that stands for what lies above it takes from the mean and adds no deviation that was
+    not there, so the lower limit is one of the true value, too; the same for what lies below.
+    """
+    low, high = {
+        "": (interval.low, interval.high),
+        "≥": (interval.low, math.inf),
+        "≤": (0.0, interval.high),
+    }.get(sign, (math.nan, math.nan))
+    return Interval(interval.mean, low, high)
 
 
 def measured(findings: Findings) -> list[Measured]:

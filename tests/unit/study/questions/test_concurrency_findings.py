@@ -225,6 +225,25 @@ def test_verdicts_name_both_conditions_and_the_bound() -> None:
     assert "both gather" in rows["concurrent_gain"]["why"]
 
 
+@pytest.mark.parametrize(
+    ("change", "uncached", "cached", "interval"),
+    [
+        (0.05, "does not hold", "holds", "≥ "),  # every rung was sustained
+        (100.0, "not decided", "does not hold", "≤ "),  # none was
+    ],
+)
+def test_a_ladder_that_missed_an_end_decides_what_the_other_end_does(
+    change: float, uncached: str, cached: str, interval: str
+) -> None:
+    run = run_of()
+    run.ladder.cells["request_p99_us"] *= change
+    rows = {row["id"]: row for row in verdicts_of("concurrency", sentences.measured(find(run)))}
+    for claim, word in (("event_capacity_uncached", uncached), ("event_capacity_cached", cached)):
+        assert rows[claim]["verdict"] == word
+        assert rows[claim]["interval"].startswith(interval)
+    assert rows["event_capacity_gain"]["interval"] == "limits unknown", "both missed it"
+
+
 def test_a_bound_of_the_database_is_given_only_where_it_is_the_bottleneck() -> None:
     def bounds(findings: Findings) -> list[float | None]:
         claims = ("concurrent_gain", "event_capacity_gain")
