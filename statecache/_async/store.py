@@ -45,7 +45,8 @@ class AsyncStore:
         if self._reads is not None:
             found = await self._reads.call(trigger_id)
         else:
-            found = (await self._find_many([trigger_id]))[trigger_id]
+            row = (await self._table.read([trigger_id])).get(trigger_id)
+            found = Found(None if row is None else row.payload, "database")
         return await self._decode(trigger_id, found)
 
     async def load_many(self, trigger_ids: list[str]) -> dict[str, tuple[Any, Found]]:

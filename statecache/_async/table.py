@@ -224,34 +224,29 @@ class AsyncStateTable:
         raise AssertionError("there is always another attempt")
 
     async def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        await self.open()
+        if self._make_pool is not None:
+            await self.open()
         connection = await self._pool.getconn()
         try:
             _check_encoding(connection)
-            if connection.autocommit:
-                return await self._fetch(connection, statement, values)
-            # The pool's connections open transactions: BEGIN and COMMIT around one statement would
-            # cost two more round trips.
+            # Where the pool's connections open transactions, BEGIN and COMMIT around one statement
+            # would cost two more round trips.
+            switched = not connection.autocommit
             try:
-                await connection.set_autocommit(True)
-                return await self._fetch(connection, statement, values)
+                if switched:
+                    await connection.set_autocommit(True)
+                with StatementLimit(connection, self._timeout_s):
+                    cursor = connection.cursor(row_factory=tuple_row)
+                    await cursor.execute(statement, values)
+                    rows: list[tuple[Any, ...]] = await cursor.fetchall()
+                    return rows
             finally:
-                with contextlib.suppress(psycopg.Error):
-                    await connection.set_autocommit(False)
+                if switched:
+                    with contextlib.suppress(psycopg.Error):
+                        await connection.set_autocommit(False)
         finally:
             # A caller who is cancelled right here would take the connection along.
             await async_finish(self._pool.putconn, connection)
-
-    async def _fetch(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        statement: bytes,
-        values: tuple[object, ...],
-    ) -> list[tuple[Any, ...]]:
-        with StatementLimit(connection, self._timeout_s):
-            cursor = connection.cursor(row_factory=tuple_row)
-            await cursor.execute(statement, values)
-            return await cursor.fetchall()
 
 
 def _check_encoding(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, TypeAlias
 
 from statecache._sync.commands import FAILED, FENCE_SCRIPT, PUT_SCRIPT, Commands
@@ -17,6 +17,7 @@ from statecache.codec import compact
 from statecache.compression import pack, unpack
 from statecache.config import CacheConfig
 from statecache.entry import FENCE, NONE, PACKED, STATE, TOMBSTONE, format_head, parse_entry
+from statecache.forking import in_each_process
 from statecache.lifetimes import Lifetimes
 from statecache.lookup import NOTHING, Lookup, Moment, Put, Row
 from statecache.redis_connections import Redis
@@ -49,11 +50,20 @@ class StateCache:
         self._prefix = config.key_prefix
         self._prefix_bytes = len(self._prefix.encode())
         self._config = config
+        self._deadline_ms = config.effective_fill_deadline_ms
         # PostgreSQL writes 1e300 as 301 digits: its text can be much longer than what was stored.
         self._max_bytes = 64 * config.max_state_bytes
         self._tally = tally
         self._lifetimes = lifetimes
         self._clock = ServerClock()
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        # Never the same twice: what was read before the cache lost an epoch is not of the next one.
+        self._own_epochs, self._epochs_named = os.urandom(8).hex().encode(), itertools.count()
+
+    def _new_epoch(self) -> bytes:
+        return b"%b%x" % (self._own_epochs, next(self._epochs_named))
 
     @property
     def is_left_alone(self) -> bool:
@@ -99,7 +109,7 @@ class StateCache:
         if not self._clock.is_known:
             if not self._breaker.allows():
                 return None
-            self._run_put("time", left_s, [], 0, 1, b"", _token(), "", 0)
+            self._run_put("time", left_s, [], 0, 1, b"", self._new_epoch(), "", 0)
             if not self._clock.is_known:
                 return None
         now = time.monotonic()
@@ -145,14 +155,14 @@ class StateCache:
     def invalidate(self, trigger_ids: Iterable[str]) -> bool:
         """Fence states off whatever the cache holds; return whether it took all of it."""
         ids = iter(trigger_ids)
-        while batch := list(islice(ids, BATCH)):
+        while batch := list(itertools.islice(ids, BATCH)):
             if not self._fence_off(batch, b""):
                 return False
         return True
 
     def invalidate_all(self) -> bool:
         """Fence everything off, also what is being read right now."""
-        if not self._fence_off([], _token()):
+        if not self._fence_off([], self._new_epoch()):
             return False
         for batch in self.scan():
             if batch is None or not self.invalidate(batch):
@@ -230,22 +240,23 @@ class StateCache:
         """
         outcomes: dict[str, Put] = {}
         ends = time.monotonic() + moment.left_s
+        as_of = self._clock.at(moment.at)
         for batch in _batches(items):
             names = [item[0] for item in batch]
             left = ends - time.monotonic()
             codes = None
             if left > 0 and self._breaker.allows():
-                as_of, age = self._clock.at(moment.at), self._config.effective_fill_deadline_ms
-                values = [as_of, age, moment.epoch, _token(), channel, self._prefix_bytes]
-                for _name, head, ttl_ms, payload in batch:
-                    values += (head, ttl_ms, payload)
+                values = [as_of, self._deadline_ms, moment.epoch, self._new_epoch()]
+                values += channel, self._prefix_bytes
+                for _name, *entry in batch:
+                    values += entry
                 codes = self._run_put(operation, left, names, *values)
             if codes is None:
                 outcomes |= dict.fromkeys(names, Put.FAILED)
                 continue
             outcomes |= zip(names, map(_OUTCOMES.__getitem__, codes), strict=True)
             for code in set(codes):
-                self._tally.add(f"{operation}:{_OUTCOMES[code].name}", codes.count(code))
+                self._tally.add(f"{operation}:{_NAMES[code]}", codes.count(code))
         return outcomes
 
     def _run_put(
@@ -280,9 +291,6 @@ def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
         yield items[begin:]
 
 
-def _token() -> bytes:
-    return os.urandom(8).hex().encode()
-
-
 #: What the script says became of an entry.
 _OUTCOMES = {put.value: put for put in Put}
+_NAMES = {put.value: put.name for put in Put}

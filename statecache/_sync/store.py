@@ -46,7 +46,8 @@ class Store:
         if self._reads is not None:
             found = self._reads.call(trigger_id)
         else:
-            found = (self._find_many([trigger_id]))[trigger_id]
+            row = (self._table.read([trigger_id])).get(trigger_id)
+            found = Found(None if row is None else row.payload, "database")
         return self._decode(trigger_id, found)
 
     def load_many(self, trigger_ids: list[str]) -> dict[str, tuple[Any, Found]]:

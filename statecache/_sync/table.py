@@ -223,34 +223,29 @@ class StateTable:
         raise AssertionError("there is always another attempt")
 
     def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        self.open()
+        if self._make_pool is not None:
+            self.open()
         connection = self._pool.getconn()
         try:
             _check_encoding(connection)
-            if connection.autocommit:
-                return self._fetch(connection, statement, values)
-            # The pool's connections open transactions: BEGIN and COMMIT around one statement would
-            # cost two more round trips.
+            # Where the pool's connections open transactions, BEGIN and COMMIT around one statement
+            # would cost two more round trips.
+            switched = not connection.autocommit
             try:
-                connection.set_autocommit(True)
-                return self._fetch(connection, statement, values)
+                if switched:
+                    connection.set_autocommit(True)
+                with StatementLimit(connection, self._timeout_s):
+                    cursor = connection.cursor(row_factory=tuple_row)
+                    cursor.execute(statement, values)
+                    rows: list[tuple[Any, ...]] = cursor.fetchall()
+                    return rows
             finally:
-                with contextlib.suppress(psycopg.Error):
-                    connection.set_autocommit(False)
+                if switched:
+                    with contextlib.suppress(psycopg.Error):
+                        connection.set_autocommit(False)
         finally:
             # A caller who is cancelled right here would take the connection along.
             finish(self._pool.putconn, connection)
-
-    def _fetch(
-        self,
-        connection: psycopg.Connection[Any],
-        statement: bytes,
-        values: tuple[object, ...],
-    ) -> list[tuple[Any, ...]]:
-        with StatementLimit(connection, self._timeout_s):
-            cursor = connection.cursor(row_factory=tuple_row)
-            cursor.execute(statement, values)
-            return cursor.fetchall()
 
 
 def _check_encoding(connection: psycopg.Connection[Any]) -> None:

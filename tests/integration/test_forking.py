@@ -79,11 +79,49 @@ with asyncio.Runner() as runner:
 """
 
 
+_EPOCHS = """
+import os
+import redis
+from statecache import CachedStateManager
+
+client, key = redis.Redis.from_url(os.environ["REDIS_URL"]), os.environ["STATE_CACHE_KEY_PREFIX"] + "\\0epoch"
+manager = CachedStateManager.from_env()
+
+def next_epoch():
+    client.delete(key)  # as if the cache had been emptied
+    manager.update_state("trigger", {"n": 1})
+    print(client.get(key).decode(), flush=True)
+
+next_epoch()
+pid = os.fork()
+if pid == 0:
+    next_epoch()
+    os._exit(0)
+os.waitpid(pid, 0)
+next_epoch()
+next_epoch()
+manager.close()
+"""
+
+
 @pytest.mark.parametrize("script", [_SYNC, _ASYNC], ids=["sync", "async"])
 def test_a_manager_of_the_environment_survives_a_fork(
     scratch: Scratch, script: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "script.py"
+    # 4 children, 3 threads (the asynchronous script has none), and the parent
+    assert output_of(script, scratch, tmp_path) == "[0, 0, 0, 0] 8 0\n"
+
+
+def test_no_epoch_comes_twice_not_in_a_forked_child_either(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    epochs = output_of(_EPOCHS, scratch, tmp_path).split()
+    assert len(set(epochs)) == 4
+
+
+def output_of(script: str, scratch: Scratch, folder: Path) -> str:
+    """Run a script in an interpreter of its own that must not complain; return what it prints."""
+    file = folder / "script.py"
     file.write_text(script)
     done = subprocess.run(
         [sys.executable, str(file)],
@@ -102,5 +140,5 @@ def test_a_manager_of_the_environment_survives_a_fork(
         text=True,
         timeout=100,
     )
-    # 4 children, 3 threads (the asynchronous script has none), and the parent
-    assert (done.stdout, done.stderr) == ("[0, 0, 0, 0] 8 0\n", "")
+    assert done.stderr == ""
+    return done.stdout

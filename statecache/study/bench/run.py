@@ -43,7 +43,7 @@ BENCHES: dict[str, Bench] = {
     "mix": Bench("80/20 under concurrent callers, mechanism by mechanism", measure_mixes, 480),
     "engine": Bench("the trigger engine's events a second", measure_engine, 60),
     "memory": Bench("what states take in Redis", measure_memory, 60),
-    "options": Bench("what options cost", measure_options, 130),
+    "options": Bench("what options cost", measure_options, 230),
     "tools": Bench("hits and reads against redis-benchmark and pgbench", measure_tools, 25),
     "proof": Bench("the harness: no false finding, and no slowdown missed", measure_proof, 25),
     "replay": Bench("the exact replay against libCacheSim", measure_replay, 150),

@@ -39,7 +39,9 @@ class Effort:
     #: Writes whose propagation is watched, and times that a connection is cut off.
     watched_writes: int
     blackouts: int
-    #: Pairs, and length of a run in seconds, where an option's cost of a few per cent is measured.
+    #: Pairs where an option's cost of a few per cent is judged, where it is shown, and the length
+    #: of a run in seconds.
+    goal_pairs: int
     option_pairs: int
     option_run_s: float
     #: Requests of the trace that is replayed, and pairs of such replays.
@@ -61,7 +63,8 @@ FULL = Effort(
     states=100_000,
     watched_writes=10_000,
     blackouts=8,
-    option_pairs=60,
+    goal_pairs=240,
+    option_pairs=30,
     option_run_s=0.2,
     requests=10_000_000,
     replay_pairs=8,
@@ -82,6 +85,7 @@ QUICK = Effort(
     states=300,
     watched_writes=20,
     blackouts=1,
+    goal_pairs=2,
     option_pairs=2,
     option_run_s=0.03,
     requests=100_000,
