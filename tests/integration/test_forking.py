@@ -84,7 +84,8 @@ import os
 import redis
 from statecache import CachedStateManager
 
-client, key = redis.Redis.from_url(os.environ["REDIS_URL"]), os.environ["STATE_CACHE_KEY_PREFIX"] + "\\0epoch"
+client = redis.Redis.from_url(os.environ["REDIS_URL"])
+key = os.environ["STATE_CACHE_KEY_PREFIX"] + "\\0epoch"
 manager = CachedStateManager.from_env()
 
 def next_epoch():
