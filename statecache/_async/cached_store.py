@@ -174,14 +174,14 @@ class AsyncCachedStore(AsyncStore):
         return answers
 
     def _hit(self, trigger_id: str, lookup: Lookup, since: int, started: float) -> Found | Lookup:
-        payload = lookup.payload
-        if payload is None or lookup.reason:
-            return lookup._replace(spent_s=time.monotonic() - started)
+        payload, reason, version, _spent_s = lookup
+        if payload is None or reason:
+            return Lookup(payload, reason, version, time.monotonic() - started)
         if payload is NOTHING:
             return Found(None, "hit")
         if self._memory.limit:
             self._listener.start()
-            self._memory.store({trigger_id: Row(payload, lookup.version)}, since)
+            self._memory.store({trigger_id: Row(payload, version)}, since)
         return Found(payload, "hit")
 
     # Writes: PostgreSQL first, then the cache.

@@ -8,7 +8,8 @@ import hiredis
 import redis.exceptions
 
 from statecache.forking import in_each_child, leave_to_parent
-from statecache.redis_connections import AsyncRedis, async_connector, async_exchange
+from statecache.redis_connections import AsyncRedis, async_connector
+from statecache.wire import AsyncWire
 
 __all__ = ["AsyncLink"]
 
@@ -25,7 +26,7 @@ class AsyncLink:
 
     def __init__(self, client: AsyncRedis | None, timeout_s: float) -> None:
         self._connect = async_connector(client, timeout_s)
-        self._idle: list[Any] = []
+        self._idle: list[AsyncWire] = []
         self._closed = False
         in_each_child(self._begin)
 
@@ -36,15 +37,15 @@ class AsyncLink:
         server, say, is replaced at once: commands are repeatable, since versions order them.
         """
         packed = hiredis.pack_command(command)
-        connection = self._idle_connection()
-        if connection is not None:
+        wire = self._idle_wire()
+        if wire is not None:
             try:
-                return await self._exchange(connection, packed, seconds)
+                return await self._exchange(wire, packed, seconds)
             except (redis.exceptions.ConnectionError, OSError) as error:
                 if isinstance(error, TimeoutError | redis.exceptions.TimeoutError):
                     raise
                 await self._drop_idle()  # the others fare no better
-        return await self._exchange(self._connect(), packed, seconds)
+        return await self._exchange(AsyncWire(self._connect()), packed, seconds)
 
     def connect(self) -> Any:
         """Return a connection for other uses, not connected yet; it is the caller's to close."""
@@ -55,29 +56,29 @@ class AsyncLink:
         self._closed = True
         await self._drop_idle()
 
-    async def _exchange(self, connection: Any, packed: bytes, seconds: float) -> Any:
+    async def _exchange(self, wire: AsyncWire, packed: bytes, seconds: float) -> Any:
         try:
-            reply = await async_exchange(connection, packed, seconds)
+            reply = await wire.exchange(packed, seconds)
         except redis.exceptions.ResponseError:
-            await self._keep(connection)
+            await self._keep(wire)
             raise
         except BaseException:
-            await connection.disconnect()
+            await wire.disconnect()
             raise
-        await self._keep(connection)
+        await self._keep(wire)
         return reply
 
-    def _idle_connection(self) -> Any:
+    def _idle_wire(self) -> AsyncWire | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    async def _keep(self, connection: Any) -> None:
+    async def _keep(self, wire: AsyncWire) -> None:
         if len(self._idle) < MAX_IDLE and not self._closed:
-            self._idle.append(connection)
+            self._idle.append(wire)
         else:
-            await connection.disconnect()
+            await wire.disconnect()
 
     def _begin(self) -> None:
         leave_to_parent(self._idle)

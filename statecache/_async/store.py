@@ -47,7 +47,7 @@ class AsyncStore:
         else:
             row = (await self._table.read([trigger_id])).get(trigger_id)
             found = Found(None if row is None else row.payload, "database")
-        return await self._decode(trigger_id, found)
+        return decoded(trigger_id, found.payload), found
 
     async def load_many(self, trigger_ids: list[str]) -> dict[str, tuple[Any, Found]]:
         """Return the same for many, in one round trip."""

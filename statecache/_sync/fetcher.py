@@ -78,12 +78,12 @@ class Fetcher:
 
     def fetch(self, misses: Mapping[str, Lookup]) -> dict[str, Found]:
         """Return what PostgreSQL holds of the states that the cache did not know."""
-        fences = {
-            trigger_id: lookup.version if lookup.reason == "tombstone" else 0
-            for trigger_id, lookup in misses.items()
-        }
+        fences: dict[str, int] = {}
+        anew = False
+        for trigger_id, lookup in misses.items():
+            fences[trigger_id] = lookup.version if lookup.reason == "tombstone" else 0
+            anew = anew or lookup.reason in _ANEW
         call = partial(self._read_and_fill, misses)
-        anew = any(lookup.reason in _ANEW for lookup in misses.values())
         try:
             outcomes = self._flights.run(fences, call, anew=anew)
         except DatabaseError:

@@ -9,7 +9,8 @@ import hiredis
 import redis.exceptions
 
 from statecache.forking import in_each_child, leave_to_parent
-from statecache.redis_connections import Redis, connector, exchange
+from statecache.redis_connections import Redis, connector
+from statecache.wire import Wire
 
 __all__ = ["Link"]
 
@@ -26,7 +27,7 @@ class Link:
 
     def __init__(self, client: Redis | None, timeout_s: float) -> None:
         self._connect = connector(client, timeout_s)
-        self._idle: list[Any] = []
+        self._idle: list[Wire] = []
         self._closed = False
         in_each_child(self._begin)
 
@@ -37,15 +38,15 @@ class Link:
         server, say, is replaced at once: commands are repeatable, since versions order them.
         """
         packed = hiredis.pack_command(command)
-        connection = self._idle_connection()
-        if connection is not None:
+        wire = self._idle_wire()
+        if wire is not None:
             try:
-                return self._exchange(connection, packed, seconds)
+                return self._exchange(wire, packed, seconds)
             except (redis.exceptions.ConnectionError, OSError) as error:
                 if isinstance(error, TimeoutError | redis.exceptions.TimeoutError):
                     raise
                 self._drop_idle()  # the others fare no better
-        return self._exchange(self._connect(), packed, seconds)
+        return self._exchange(Wire(self._connect()), packed, seconds)
 
     def connect(self) -> Any:
         """Return a connection for other uses, not connected yet; it is the caller's to close."""
@@ -56,29 +57,29 @@ class Link:
         self._closed = True
         self._drop_idle()
 
-    def _exchange(self, connection: Any, packed: bytes, seconds: float) -> Any:
+    def _exchange(self, wire: Wire, packed: bytes, seconds: float) -> Any:
         try:
-            reply = exchange(connection, packed, seconds)
+            reply = wire.exchange(packed, seconds)
         except redis.exceptions.ResponseError:
-            self._keep(connection)
+            self._keep(wire)
             raise
         except BaseException:
-            connection.disconnect()
+            wire.disconnect()
             raise
-        self._keep(connection)
+        self._keep(wire)
         return reply
 
-    def _idle_connection(self) -> Any:
+    def _idle_wire(self) -> Wire | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def _keep(self, connection: Any) -> None:
+    def _keep(self, wire: Wire) -> None:
         if len(self._idle) < MAX_IDLE and not self._closed:
-            self._idle.append(connection)
+            self._idle.append(wire)
         else:
-            connection.disconnect()
+            wire.disconnect()
 
     def _begin(self) -> None:
         leave_to_parent(self._idle)

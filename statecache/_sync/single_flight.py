@@ -55,8 +55,8 @@ class SingleFlight(Generic[T]):
             if led:
                 for key, outcome in (self._lead(led, call)).items():
                     outcomes[key] = (outcome, False)
-            for key, flight in joined.items():
-                flight.landed.wait()
+            for key, (flight, landed) in joined.items():
+                landed.wait()
                 if flight.started < since:
                     continue
                 if flight.error is not None:
@@ -75,9 +75,9 @@ class SingleFlight(Generic[T]):
 
     def _board(
         self, fences: Mapping[str, int], since: float
-    ) -> tuple[dict[str, _Flight[T]], dict[str, _Flight[T]]]:
+    ) -> tuple[dict[str, _Flight[T]], dict[str, tuple[_Flight[T], Event]]]:
         led: dict[str, _Flight[T]] = {}
-        joined: dict[str, _Flight[T]] = {}
+        joined: dict[str, tuple[_Flight[T], Event]] = {}
         now = time.monotonic()
         with self._lock:
             for key, fence in fences.items():
@@ -86,7 +86,8 @@ class SingleFlight(Generic[T]):
                     flight.started < since
                     or (flight.fence >= fence and now - flight.started <= self._max_age_s)
                 ):
-                    joined[key] = flight
+                    flight.landed = flight.landed or Event()
+                    joined[key] = flight, flight.landed
                 else:
                     led[key] = self._flights[key] = _Flight(now, fence)
         return led, joined
@@ -107,7 +108,8 @@ class SingleFlight(Generic[T]):
                     if self._flights.get(key) is flight:
                         del self._flights[key]
             for flight in led.values():
-                flight.landed.set()
+                if flight.landed is not None:
+                    flight.landed.set()
 
 
 class _Flight(Generic[T]):
@@ -118,6 +120,7 @@ class _Flight(Generic[T]):
     def __init__(self, started: float, fence: int) -> None:
         self.started = started
         self.fence = fence
-        self.landed = Event()
+        #: For who waits; most flights are alone.
+        self.landed: Event | None = None
         self.outcome: tuple[T] | tuple[()] = ()
         self.error: Exception | None = None

@@ -48,7 +48,7 @@ class Store:
         else:
             row = (self._table.read([trigger_id])).get(trigger_id)
             found = Found(None if row is None else row.payload, "database")
-        return self._decode(trigger_id, found)
+        return decoded(trigger_id, found.payload), found
 
     def load_many(self, trigger_ids: list[str]) -> dict[str, tuple[Any, Found]]:
         """Return the same for many, in one round trip."""

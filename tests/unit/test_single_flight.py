@@ -188,14 +188,13 @@ def test_threads_share_too() -> None:
     leader.start()
     assert entered.wait(30)
     joined = threading.Event()
-    flight = flights._flights["k"]
-    wait = flight.landed.wait
 
-    def tell_and_wait() -> bool:
-        joined.set()
-        return wait()
+    class Told(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            joined.set()
+            return super().wait(timeout)
 
-    flight.landed.wait = tell_and_wait  # type: ignore[method-assign, assignment]
+    flights._flights["k"].landed = Told()  # what the first to join would make
     follower = threading.Thread(target=lambda: outcomes.append(flights.run({"k": 0}, call)["k"]))
     follower.start()
     assert joined.wait(30)

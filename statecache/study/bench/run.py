@@ -36,7 +36,7 @@ class Bench(NamedTuple):
 
 #: Name → benchmark, in the order in which they run.
 BENCHES: dict[str, Bench] = {
-    "reads": Bench("the managers without a cache against psycopg by hand", measure_reads, 40),
+    "reads": Bench("the managers without a cache against psycopg by hand", measure_reads, 60),
     "hits": Bench("a hit in Redis against redis-py", measure_hits, 30),
     "local-hits": Bench("a hit in the process against its peers", measure_local_hits, 30),
     "paths": Bench("hit and miss against other cache libraries", measure_paths, 40),

@@ -1,0 +1,197 @@
+"""Exchanges with Redis: replies, errors, time limits, and connections that end or are secured."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest
+import redis
+import redis.asyncio
+import redis.exceptions
+import trustme
+from support.cache_server import CacheServer
+from support.managers import CACHED
+from support.scratch import Scratch
+from support.tls import tls_in_front_of
+
+from statecache._async.link import AsyncLink
+from statecache.wire import AsyncWire
+
+LIMIT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[CacheServer]:
+    with CacheServer() as server:
+        yield server
+
+
+def on_wire(server: CacheServer, scenario: Any) -> None:
+    """Run a scenario on a wire that is not connected yet."""
+
+    async def run() -> None:
+        client = redis.asyncio.Redis.from_url(server.url)
+        wire = AsyncWire(AsyncLink(client, 1.0).connect())
+        try:
+            await scenario(wire)
+        finally:
+            await wire.disconnect()
+
+    asyncio.run(run())
+
+
+async def ask(wire: AsyncWire, *command: Any, seconds: float = LIMIT_S) -> Any:
+    return await wire.exchange(hiredis.pack_command(command), seconds)
+
+
+def test_replies_are_those_of_the_server_in_bytes(server: CacheServer) -> None:
+    async def scenario(wire: AsyncWire) -> None:
+        assert await ask(wire, "SET", "k", b"\x00\r\n\xff") == b"OK"
+        assert await ask(wire, "GET", "k") == b"\x00\r\n\xff"
+        assert await ask(wire, "GET", "absent") is None
+        assert await ask(wire, "MGET", "k", "absent") == [b"\x00\r\n\xff", None]
+        assert await ask(wire, "EVAL", "return {1, {2, 'x'}}", 0) == [1, [2, b"x"]]
+
+    on_wire(server, scenario)
+
+
+def test_what_comes_in_many_pieces_is_one_reply(server: CacheServer) -> None:
+    large = bytes(range(256)) * 40_000  # 10 MB
+
+    async def scenario(wire: AsyncWire) -> None:
+        assert await ask(wire, "SET", "large", large) == b"OK"
+        assert await ask(wire, "GET", "large") == large
+        assert await ask(wire, "DEL", "large") == 1
+
+    on_wire(server, scenario)
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (("EVALSHA", "0" * 40, 0), redis.exceptions.NoScriptError),
+        (("NONSENSE",), redis.exceptions.ResponseError),
+        (("INCR", "text"), redis.exceptions.ResponseError),
+    ],
+)
+def test_what_the_server_refuses_is_raised_as_redis_py_does_and_the_wire_goes_on(
+    server: CacheServer, command: Any, error: type[Exception]
+) -> None:
+    async def scenario(wire: AsyncWire) -> None:
+        await ask(wire, "SET", "text", "x")
+        with pytest.raises(error):
+            await ask(wire, *command)
+        assert await ask(wire, "GET", "text") == b"x"
+
+    on_wire(server, scenario)
+
+
+def test_a_wrong_password_is_an_authentication_error(server: CacheServer) -> None:
+    async def run() -> None:
+        client = redis.asyncio.Redis(host=server.host, port=server.port, password="wrong")
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            await AsyncLink(client, 1.0).call(LIMIT_S, "PING")
+
+    asyncio.run(run())
+
+
+def test_a_server_that_hangs_costs_the_time_limit_and_closing_costs_nothing() -> None:
+    unread = b"x" * (32 << 20)  # more than a socket's buffers hold
+
+    async def scenario(wire: AsyncWire) -> None:
+        assert await ask(wire, "PING") == b"PONG"
+        server.stop()
+        with pytest.raises(TimeoutError):
+            await ask(wire, "SET", "k", unread, seconds=0.05)
+        # What was not sent yet would keep the connection open for as long as the server hangs.
+        await asyncio.wait_for(wire.disconnect(), LIMIT_S)
+        server.go_on()
+
+    with CacheServer() as server:
+        on_wire(server, scenario)
+
+
+def test_a_server_that_hangs_before_the_handshake_costs_the_time_limit() -> None:
+    async def scenario(wire: AsyncWire) -> None:
+        server.stop()
+        with pytest.raises((TimeoutError, redis.exceptions.TimeoutError)):
+            await ask(wire, "PING", seconds=0.05)
+        server.go_on()
+
+    with CacheServer() as server:
+        on_wire(server, scenario)
+
+
+def test_a_connection_that_the_server_ended_is_noticed_when_idle_and_when_waiting(
+    server: CacheServer,
+) -> None:
+    async def scenario(wire: AsyncWire) -> None:
+        own = await ask(wire, "CLIENT", "ID")
+        waiting = asyncio.create_task(ask(wire, "BLPOP", "nothing", 0))
+        await asyncio.sleep(0)
+        assert server.client.client_kill_filter(_id=own)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await waiting
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await ask(wire, "PING")
+
+    on_wire(server, scenario)
+
+
+def test_a_link_replaces_a_connection_that_was_closed_while_idle(server: CacheServer) -> None:
+    async def run() -> None:
+        link = AsyncLink(redis.asyncio.Redis.from_url(server.url), 1.0)
+        own = await link.call(LIMIT_S, "CLIENT", "ID")
+        server.client.client_kill_filter(_id=own)
+        assert await link.call(LIMIT_S, "CLIENT", "ID") != own
+        await link.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_caller_who_is_cancelled_leaves_no_reply_to_the_next(server: CacheServer) -> None:
+    async def run() -> None:
+        link = AsyncLink(redis.asyncio.Redis.from_url(server.url), 1.0)
+        server.client.set("k", "mine")
+        for turns in range(6):  # from before it is sent until after the reply has come
+            caller = asyncio.create_task(link.call(LIMIT_S, "ECHO", "another's"))
+            for _turn in range(turns):
+                await asyncio.sleep(0)
+            caller.cancel()
+            assert await link.call(LIMIT_S, "GET", "k") == b"mine"
+        await link.aclose()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", CACHED)
+def test_managers_speak_tls_and_check_the_certificate(
+    scratch: Scratch, kind: str, tmp_path: Path
+) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusted, untrusted = tmp_path / "ca.pem", tmp_path / "other.pem"
+    authority.cert_pem.write_to_path(trusted)
+    other.cert_pem.write_to_path(untrusted)
+    plain = redis.connection.parse_url(scratch.redis_url)
+    with tls_in_front_of(plain["host"], plain["port"], context) as port:
+
+        def url(certificates: Path) -> str:
+            secured = scratch.redis_url.replace("redis://", "rediss://")
+            address = secured.replace(f":{plain['port']}", f":{port}")
+            return f"{address}?ssl_ca_certs={certificates}"
+
+        with scratch.manager(kind, redis_url=url(trusted), timeout_ms=5_000) as manager:
+            manager.update_state("t", {"n": 1})
+            assert manager.load_state("t") == {"n": 1}
+            stats = manager.get_cache_stats()
+            assert (stats.hits, stats.errors) == (1, 0)
+        with scratch.manager(kind, redis_url=url(untrusted), timeout_ms=5_000) as manager:
+            assert manager.load_state("t") == {"n": 1}, "PostgreSQL answers"
+            assert manager.get_cache_stats().errors
