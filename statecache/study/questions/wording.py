@@ -14,6 +14,7 @@ __all__ = [
     "BUSY_CLIENT",
     "bottleneck_sentence",
     "busy_sentences",
+    "days_of",
     "limits_of",
     "network_sentence",
     "percent",
@@ -43,6 +44,11 @@ def limits_of(interval: Interval) -> str:
 def percent(share: float, decimals: int = 0) -> str:
     """Return a share between 0 and 1 in per cent, as ``80 %``."""
     return f"{100 * share:.{decimals}f} %"
+
+
+def days_of(days: float) -> str:
+    """Return a length in days, as ``1 day``."""
+    return f"{days:g} day{'' if days == 1 else 's'}"
 
 
 def with_interval(row: pd.Series, name: str) -> str:

@@ -129,8 +129,9 @@ def ratio_picture(findings: Findings) -> Picture:
             xerr=None if np.isnan(reach).any() else reach,
             linestyle="none",
             markersize=4.5,
-            fmt="os^Dvph"[number % 7],
+            fmt="os^DvX*"[number % 7],
             color=f"C{number % 5}",
+            fillstyle="full" if number < 5 else "none",  # where colours come again
             label=f"{driver}, {size} B",
         )
     axes.set_yticks(range(len(names)), names)

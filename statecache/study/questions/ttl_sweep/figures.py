@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from statecache.study.display import Picture
 from statecache.study.questions.ttl_sweep.cells import EXECUTED_LIMIT
 from statecache.study.questions.ttl_sweep.findings import Findings, ttl_name
+from statecache.study.questions.wording import days_of
 
 __all__ = ["hit_rate_picture", "latency_picture", "reads_picture", "statements_picture"]
 
@@ -305,6 +306,6 @@ def _time_axis(axes: Axes, every: int = 1) -> None:
 def _passes(findings: Findings) -> str:
     settings = findings.sweep.settings
     return (
-        f"{len(settings.starts)} passes of {settings.days:g} days each, "
+        f"{len(settings.starts)} passes of {days_of(settings.days)} each, "
         f"{settings.time_scale:,.0f} times compressed"
     )

@@ -17,6 +17,7 @@ from statecache.study.questions.ttl_sweep.findings import (
     assert_agreement,
     ttl_name,
 )
+from statecache.study.questions.wording import days_of
 from statecache.study.verdicts import Measured
 
 __all__ = ["NOTEBOOK", "answer", "limits", "measured"]
@@ -33,7 +34,7 @@ def measured(findings: Findings) -> list[Measured]:
     """Return what was measured for the claims that are judged here."""
     settings = findings.sweep.settings
     evidence = Evidence(NOTEBOOK, "loopback", len(settings.starts))
-    passes = f"{len(settings.starts)} passes of {settings.days:g} days of flights"
+    passes = f"{len(settings.starts)} passes of {days_of(settings.days)} of flights"
     share = f"{100 * findings.read_share:.1f} %"
 
     def one(claim: str, interval: Interval, ttl_min: float, **more: Any) -> Measured:
