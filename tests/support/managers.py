@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 import redis.asyncio
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from statecache import (
     AsyncCachedStateManager,
@@ -33,6 +33,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"gather": True, "memory_items": 1_000, "compress_min_bytes": 200, "negative_ttl_secs": 5},
     ),
 }
+
+#: Pools are given this long to connect before they are used, in seconds: one that connects draws
+#: lots, in a thread of its own, and hypothesis does not like that while it draws.
+CONNECTED_S = 2.0
 
 
 class LoopThread:
@@ -91,6 +95,8 @@ def open_manager(
     }
     if kind in ("StateManager", "CachedStateManager"):
         with ConnectionPool(database_url, **pool_options) as pool:
+            with suppress(PoolTimeout):
+                pool.wait(CONNECTED_S)
             if kind == "StateManager":
                 yield StateManager(pool, **options)
                 return
@@ -118,6 +124,8 @@ def _open_async(
 ) -> Iterator[Any]:
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(database_url, open=False, **pool_options)
     thread.call(pool.open())
+    with suppress(PoolTimeout):
+        thread.call(pool.wait(CONNECTED_S))
     try:
         if kind == "AsyncStateManager":
             yield Synchronous(AsyncStateManager(pool, **options), thread)
