@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -59,7 +58,7 @@ def write_findings(folder: RunFolder, findings: NotebookFindings) -> None:
     """Write ``<notebook>.findings.json``."""
     content = {"format": 1} | asdict(findings)
     for one in content["measured"]:
-        one["interval"] = [number if math.isfinite(number) else None for number in one["interval"]]
+        one["interval"] = Interval(*one["interval"]).plain()
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     folder.write_text(f"{findings.notebook}{_SUFFIX}", text + "\n")
 
@@ -152,5 +151,4 @@ def _plural(word: Word, count: int) -> str:
 
 
 def _measured(entry: Mapping[str, Any]) -> Measured:
-    limits = [math.nan if number is None else float(number) for number in entry["interval"]]
-    return Measured(**{**entry, "interval": Interval(*limits)})
+    return Measured(**{**entry, "interval": Interval.from_plain(entry["interval"])})

@@ -8,7 +8,7 @@ three pairs).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -32,11 +32,24 @@ NAN = float("nan")
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence limits, in the unit of the data."""
+    """An estimate with its confidence limits, in the unit of the data.
+
+    The upper limit may be infinite: that much at least. Limits are NaN where none is known.
+    """
 
     mean: float
     low: float
     high: float
+
+    def plain(self) -> list[float | None]:
+        """Return the numbers as JSON can hold them: ``None`` for what is no finite number."""
+        return [number if math.isfinite(number) else None for number in self]
+
+    @classmethod
+    def from_plain(cls, numbers: Iterable[float | None]) -> Interval:
+        """Return the interval that these are of: open upwards where only the lower limit is one."""
+        mean, low, high = (NAN if number is None else float(number) for number in numbers)
+        return cls(mean, low, math.inf if math.isnan(high) and not math.isnan(low) else high)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:

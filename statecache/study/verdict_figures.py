@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from statecache.study.display import Picture
+from statecache.study.intervals import Interval
 from statecache.study.pages import tally
 from statecache.study.verdicts import LEVEL
 
@@ -52,9 +53,8 @@ def kept(row: Mapping[str, Any]) -> Kept:
     both ends ("within") it is measured over the lower end, and the band ends at ``band_to``.
     """
     low, high = row["band_low"], row["band_high"]
-    value, lower, upper = (_number(row["numbers"][name]) for name in ("value", "low", "high"))
-    if np.isnan(upper) and not np.isnan(lower):
-        upper = np.inf  # JSON has no number for an end that is open
+    numbers = (row["numbers"][name] for name in ("value", "low", "high"))
+    value, lower, upper = Interval.from_plain(numbers)
     both_ends = low is not None and high is not None and low < high
     band_to = high / low if both_ends else np.inf
     if row["promise"] == "at most":
@@ -197,10 +197,6 @@ def _alt(rows: Sequence[Mapping[str, Any]], counted: str) -> str:
             named.append(f"{word}: {'; '.join(claims)}")
     listed = ". ".join(named)
     return f"Forest plot of {len(rows)} verdicts: {counted}." + (f" {listed}." if listed else "")
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
 
 
 def _over(promised: float, measured: float) -> float:

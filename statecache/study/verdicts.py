@@ -121,11 +121,8 @@ def _row(claim: Claim, group: Sequence[Measured]) -> dict[str, Any]:
         "command": shown.command,
         "notebook": shown.notebook,
         "numbers": {
-            name: number if math.isfinite(number) else None
-            for name, number in (
-                *zip(("value", "low", "high"), value, strict=True),
-                ("bound", math.nan if shown.bound is None else shown.bound),
-            )
+            **dict(zip(("value", "low", "high"), value.plain(), strict=True)),
+            "bound": shown.bound,
         },
     }
 

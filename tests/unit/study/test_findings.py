@@ -66,15 +66,25 @@ def test_findings_come_back_as_they_were_in_the_order_of_the_experiment(folder: 
     assert read_findings(folder) == [LATENCY, SWEEP]
 
 
-def test_an_interval_that_there_is_not_survives_being_written(folder: RunFolder) -> None:
-    nothing = Interval(1.0, float("nan"), float("nan"))
+@pytest.mark.parametrize(
+    "interval",
+    [
+        Interval(1.0, float("nan"), float("nan")),
+        Interval(1.0, 0.5, float("inf")),
+        Interval(1.0, 0.0, 2.0),
+    ],
+    ids=["there is none", "at least", "at most"],
+)
+def test_an_interval_without_limits_survives_being_written(
+    folder: RunFolder, interval: Interval
+) -> None:
     one = NotebookFindings(
         notebook="latency",
         answer=[],
         measured=[
             Measured(
                 claim="read_gain",
-                interval=nothing,
+                interval=interval,
                 pairs=1,
                 profile="loopback",
                 conditions="one caller",
@@ -85,7 +95,7 @@ def test_an_interval_that_there_is_not_survives_being_written(folder: RunFolder)
     )
     write_findings(folder, one)
     (found,) = read_findings(folder)
-    assert str(found.measured[0].interval) == str(nothing)
+    assert str(found.measured[0].interval) == str(interval)
 
 
 def test_one_notebook_answers_for_itself() -> None:
