@@ -158,11 +158,13 @@ def test_a_caller_who_is_cancelled_leaves_no_reply_to_the_next(server: CacheServ
     async def run() -> None:
         link = AsyncLink(redis.asyncio.Redis.from_url(server.url), 1.0)
         server.client.set("k", "mine")
+        assert await link.call(LIMIT_S, "PING") == b"PONG", "connected"
         for turns in range(6):  # from before it is sent until after the reply has come
             caller = asyncio.create_task(link.call(LIMIT_S, "ECHO", "another's"))
             for _turn in range(turns):
                 await asyncio.sleep(0)
             caller.cancel()
+            await asyncio.wait([caller])
             assert await link.call(LIMIT_S, "GET", "k") == b"mine"
         await link.aclose()
 
