@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from statecache.forking import in_each_child, in_each_process, leave_to_parent
+from statecache.lookup import Found
 
 __all__ = [
     "AsyncBackground",
@@ -23,11 +24,13 @@ __all__ = [
     "AsyncConnectionPool",
     "AsyncEvent",
     "AsyncSlots",
+    "AsyncWrite",
     "Background",
     "Call",
     "ConnectionPool",
     "Event",
     "Slots",
+    "Write",
     "async_finish",
     "async_sleep",
     "finish",
@@ -47,6 +50,10 @@ V = TypeVar("V")
 #: whether the outcome for a key is still current.
 AsyncCall: TypeAlias = Callable[[list[str], Callable[[str], bool]], Awaitable[dict[str, T]]]
 Call: TypeAlias = Callable[[list[str], Callable[[str], bool]], dict[str, T]]
+
+#: Writes a state (trigger id, encoded; ``None`` deletes) and returns what became of it.
+AsyncWrite: TypeAlias = Callable[[str, bytes | None], Awaitable[Found]]
+Write: TypeAlias = Callable[[str, bytes | None], Found]
 
 
 async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:

@@ -49,13 +49,12 @@ class AsyncGatheredReads(Generic[T]):
 
     def call(self, key: str) -> asyncio.Future[T]:
         """Return what will be the outcome for the key."""
-        loop = asyncio.get_running_loop()
         # Everybody gets a future of their own: a caller who is cancelled cancels it.
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = self._lanes.loop.create_future()
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = [future]
-            self._lanes.offer(loop)
+            self._lanes.offer()
         else:
             waiting.append(future)
         return future
@@ -118,15 +117,14 @@ class AsyncGatheredWrites(Generic[T, V]):
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = self._lanes.loop.create_future()
         write = self._waiting.get(key)
         if write is None:
             self._waiting[key] = _Write(encoded, future)
         else:
             write.outdo(encoded, future)
             self._tally.add("write_absorbed")
-        self._lanes.offer(loop)
+        self._lanes.offer()
         return future
 
     def _next(self) -> Awaitable[None] | None:
@@ -157,7 +155,7 @@ class AsyncGatheredWrites(Generic[T, V]):
                 committed = await self._commit_all(batch)
             finally:
                 self._committing.difference_update(batch)
-                self._lanes.leave(asyncio.get_running_loop())
+                self._lanes.leave()
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():

@@ -20,6 +20,7 @@ class Lanes:
         self._free = count
         self._take = take
         self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_lane: set[asyncio.Task[Any]] = set()
         in_each_child(self._begin)
@@ -27,34 +28,43 @@ class Lanes:
     def _begin(self) -> None:
         leave_to_parent(self._tasks)  # what they wait for is on connections of its own
 
-    def offer(self, loop: asyncio.AbstractEventLoop) -> None:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running event loop; asking for it anew costs a system call before Python 3.12."""
+        if self._loop is None or not self._loop.is_running():
+            self._loop = asyncio.get_running_loop()
+            self._scheduled = False  # by a loop that runs no more
+        return self._loop
+
+    def offer(self) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
+        loop = self.loop
         if self._free and not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._start, loop)
+            loop.call_soon(self._start)
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self) -> None:
         self._scheduled = False
         while self._free and (batch := self._take()) is not None:
             self._free -= 1
-            task = loop.create_task(self._drive(loop, batch))
+            task = self.loop.create_task(self._drive(batch))
             self._in_lane.add(task)
             self._tasks.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._tasks.discard)
 
-    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+    def leave(self) -> None:
         """Let the next batch begin, though the one that calls this goes on."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         if task is not None and task in self._in_lane:
             self._in_lane.discard(task)
             self._free += 1
-            self.offer(loop)
+            self.offer()
 
-    async def _drive(self, loop: asyncio.AbstractEventLoop, batch: Awaitable[None]) -> None:
+    async def _drive(self, batch: Awaitable[None]) -> None:
         try:
             await batch
         finally:
-            self.leave(loop)
+            self.leave()
 
 
 def answer(futures: list[asyncio.Future[T]], outcome: T) -> None:

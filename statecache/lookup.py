@@ -36,7 +36,10 @@ class Lookup(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a load found; ``outcome`` and ``armed`` are for the observer (``Access``)."""
+    """What a load found, or became of a write, which has no payload.
+
+    ``outcome`` and ``armed`` are for the observer (``Access``).
+    """
 
     payload: bytes | None
     outcome: str

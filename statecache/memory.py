@@ -48,7 +48,7 @@ class MemoryTier:
         #: Loads that began before this change know too little to store anything.
         self._known_since = 0
         self._trusted_until = 0.0
-        #: How many changes were heard of.
+        #: How many changes are known.
         self.changes = 0
         self._lock = new_lock()
         in_each_child(self.clear)  # nobody tells a forked child of changes yet
@@ -71,10 +71,10 @@ class MemoryTier:
         return state[0]
 
     def store(self, rows: Mapping[str, Row], since: int) -> None:
-        """Keep the states that there are of rows asked for when ``changes`` was ``since``.
+        """Keep states that were asked for, or written, from when ``changes`` was ``since``.
 
-        Where they may not be kept, older ones are not either: a manager that has written does not
-        find what it held before, though nobody has told it yet.
+        Where one may not be kept, an older one is not either: nobody tells a manager of what it has
+        written itself.
         """
         if not self.limit:
             return
@@ -91,31 +91,26 @@ class MemoryTier:
                 if not known or payload is None or overtaken:
                     if held is not None and held[1] < version:
                         del states[trigger_id]
+                    self._note(trigger_id, version)
                     continue
                 watched = self._watched(trigger_id) if held is None else held[3]
                 states[trigger_id] = (payload, version, until, watched)
                 states.move_to_end(trigger_id)
                 if len(states) > self.limit:
-                    states.popitem(last=False)
+                    oldest, state = states.popitem(last=False)
+                    self._note(oldest, state[1])
 
     def changed(self, versions: Mapping[str, int]) -> None:
         """Drop states that are older than these versions, and remember that they are."""
         if not self.limit:
             return
-        states, recent = self._states, self._recent
+        states = self._states
         with self._lock:
-            self.changes += 1
             for trigger_id, version in versions.items():
                 held = states.get(trigger_id)
                 if held is not None and held[1] < version:
                     del states[trigger_id]
-                # Of an older message that comes later, too, the newest version is what counts.
-                known = recent.pop(trigger_id, None)
-                newest = version if known is None or known[1] < version else known[1]
-                recent[trigger_id] = (self.changes, newest)
-            while len(recent) > RECENT:
-                _id, (number, _version) = recent.popitem(last=False)
-                self._known_since = number
+                self._note(trigger_id, version)
 
     def trust(self, until: float) -> None:
         """Hear that no change was missed so far, and that this holds until then (monotonic s)."""
@@ -129,6 +124,18 @@ class MemoryTier:
             self._recent.clear()
             self.changes += 1
             self._known_since = self.changes
+
+    def _note(self, trigger_id: str, version: int) -> None:
+        """Remember that a state has this version at least, as the latest change; locked."""
+        self.changes += 1
+        recent = self._recent
+        # Of an older message that comes later, too, the newest version is what counts.
+        known = recent.pop(trigger_id, None)
+        newest = version if known is None or known[1] < version else known[1]
+        recent[trigger_id] = (self.changes, newest)
+        if len(recent) > RECENT:
+            _id, (number, _version) = recent.popitem(last=False)
+            self._known_since = number
 
     def __len__(self) -> int:
         return len(self._states)

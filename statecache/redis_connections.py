@@ -1,4 +1,4 @@
-"""Connections to Redis that fail fast, in twins: how to make one, and how to use it.
+"""Connections to Redis that fail fast, in twins: how to make one.
 
 They take address, credentials and TLS from a client. Its other settings stay behind: a client's
 defaults may hold a call for a minute (10 retries of 5 s), decode bytes, or turn the 101st caller
@@ -7,7 +7,6 @@ away. ``tools/async_to_sync.py`` turns the names with ``Async`` or ``async_`` in
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,11 +25,7 @@ __all__ = [
     "AsyncRedis",
     "Redis",
     "async_connector",
-    "async_exchange",
-    "async_next_reply",
     "connector",
-    "exchange",
-    "next_reply",
 ]
 
 AsyncRedis: TypeAlias = redis.asyncio.Redis
@@ -66,36 +61,6 @@ def connector(client: Redis | None, timeout_s: float) -> Callable[[], Any]:
     Raises ``ConfigError`` where it is no client of this kind, or not of one server.
     """
     return _connector(client, Redis, redis, timeout_s)
-
-
-async def async_exchange(connection: Any, command: bytes, seconds: float) -> Any:
-    """Send a packed command and return its reply within the time, connecting if need be."""
-    async with asyncio.timeout(seconds):
-        await connection.send_packed_command((command,), check_health=False)
-        return await connection.read_response(disable_decoding=True)
-
-
-def exchange(connection: Any, command: bytes, seconds: float) -> Any:
-    """Send a packed command and return its reply, each read from the socket within the time."""
-    connection.send_packed_command((command,), check_health=False)
-    return connection.read_response(disable_decoding=True, timeout=seconds)
-
-
-async def async_next_reply(connection: Any, seconds: float) -> Any:
-    """Return what the server sends next, ``None`` where nothing comes within the time."""
-    return await connection.read_response(
-        disable_decoding=True, timeout=seconds, disconnect_on_error=False
-    )
-
-
-def next_reply(connection: Any, seconds: float) -> Any:
-    """Return what the server sends next, ``None`` where nothing comes within the time."""
-    try:
-        return connection.read_response(
-            disable_decoding=True, timeout=seconds, disconnect_on_error=False
-        )
-    except redis.exceptions.TimeoutError:
-        return None
 
 
 def _connector(

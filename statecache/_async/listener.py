@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
 
 import hiredis
 
@@ -12,7 +12,7 @@ from statecache._acompat import AsyncBackground
 from statecache._async.link import AsyncLink
 from statecache.memory import MemoryTier
 from statecache.outside_writes import EVERY_KEY
-from statecache.redis_connections import async_exchange, async_next_reply
+from statecache.wire import AsyncFeed
 
 __all__ = ["AsyncListener"]
 
@@ -41,10 +41,17 @@ class AsyncListener(AsyncBackground):
     on one connection is kept.
     """
 
-    def __init__(self, link: AsyncLink, channel: str, memory: MemoryTier) -> None:
+    def __init__(
+        self,
+        link: AsyncLink,
+        channel: str,
+        memory: MemoryTier,
+        is_own: Callable[[bytes], bool] = lambda _message: False,
+    ) -> None:
         self._link = link
         self._subscribe = _pack(b"SUBSCRIBE", channel.encode())
         self._memory = memory
+        self._is_own = is_own
         super().__init__("statecache-listener", self._follow)
 
     async def aclose(self) -> None:
@@ -55,20 +62,22 @@ class AsyncListener(AsyncBackground):
     async def _follow(self) -> None:
         while self.goes_on:
             self._memory.clear()  # after a fork, say
-            connection = self._link.connect()
+            feed = AsyncFeed(self._link.connect(), self._heard)
             try:
-                await async_exchange(connection, self._subscribe, TRUST_S)
-                # Loads that are under way may have read what changed before this was listening.
-                self._memory.clear()
-                await self._listen(connection)
+                await feed.connect(TRUST_S)
+                await feed.send(self._subscribe)
+                if await feed.next_reply(TRUST_S) is not None:
+                    # Loads under way may have read what changed before this was listening.
+                    self._memory.clear()
+                    await self._listen(feed)
             except Exception as error:  # whatever ails the cache: the tier is bypassed meanwhile
                 log.debug("no changes are heard: %s: %s", type(error).__name__, error)
             finally:
                 self._memory.clear()
-                await connection.disconnect()
+                await feed.disconnect()
             await self.pause(RETRY_S)
 
-    async def _listen(self, connection: Any) -> None:
+    async def _listen(self, feed: AsyncFeed) -> None:
         pinged: float | None = None
         next_ping = 0.0
         while self.goes_on:
@@ -76,23 +85,25 @@ class AsyncListener(AsyncBackground):
             if pinged is not None and now > pinged + TRUST_S:
                 return  # it is silent
             if pinged is None and now >= next_ping:
-                await connection.send_packed_command((_PING,), check_health=False)
+                await feed.send(_PING)
                 pinged, next_ping = now, now + PING_S
-            reply = await async_next_reply(connection, PING_S)
-            if reply is None:
-                continue
-            if reply[0] == b"message":
-                changes = _parse(reply[2])
-                if EVERY_KEY in changes:
-                    self._memory.clear()
-                else:
-                    self._memory.changed(changes)
-            elif reply[0] == b"pong" and pinged is not None:
+            reply = await feed.next_reply(PING_S)
+            if reply is not None and reply[0] == b"pong" and pinged is not None:
                 self._memory.trust(pinged + TRUST_S)
                 pinged = None
+
+    def _heard(self, message: bytes) -> None:
+        """Hear of changes; what this process put itself it knows."""
+        if self._is_own(message):
+            return
+        changes = _parse(message)
+        if EVERY_KEY in changes:
+            self._memory.clear()
+        else:
+            self._memory.changed(changes)
 
 
 def _parse(message: bytes) -> dict[str, int]:
     """Return trigger_id → version; see lua/put.lua and lua/fence.lua for the form."""
-    changes = message.decode(errors="replace").split("\0")
+    _publisher, *changes = message.decode(errors="replace").split("\0")
     return {change[16:]: int(change[:16], 16) for change in changes}

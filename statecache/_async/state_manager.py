@@ -85,7 +85,7 @@ class AsyncStateManager:
         started = time.monotonic() if self._wants(trigger_id) else None
         state, found = await self._store.load(trigger_id)
         if started is not None:
-            self._tell("load", trigger_id, started, found)
+            self._tell("load", trigger_id, started, found, found.payload)
         return state
 
     async def load_states(self, trigger_ids: Iterable[str]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class AsyncStateManager:
         loaded = await self._store.load_many(ids)
         for trigger_id, (_state, found) in loaded.items():
             if self._wants(trigger_id):
-                self._tell("load", trigger_id, started, found)
+                self._tell("load", trigger_id, started, found, found.payload)
         return {trigger_id: state for trigger_id, (state, _found) in loaded.items()}
 
     async def load_versioned(self, trigger_id: str) -> tuple[Any, int]:
@@ -126,7 +126,7 @@ class AsyncStateManager:
         else:
             found = await self._store.write(trigger_id, encoded)
         if started is not None:
-            self._tell("update", trigger_id, started, found)
+            self._tell("update", trigger_id, started, found, encoded)
 
     async def update_states(self, states: Mapping[str, Any]) -> None:
         """Store all the states, or none of them where one is refused; one statement."""
@@ -143,7 +143,7 @@ class AsyncStateManager:
         started = time.monotonic() if self._wants(trigger_id) else None
         found = await self._store.write(trigger_id, None)
         if started is not None:
-            self._tell("delete", trigger_id, started, found)
+            self._tell("delete", trigger_id, started, found, None)
 
     async def delete_states(self, trigger_ids: Iterable[str]) -> None:
         """Remove all these states, in one statement."""
@@ -217,10 +217,12 @@ class AsyncStateManager:
         outcomes = await self._store.write_many(states)
         for trigger_id, found in outcomes.items():
             if self._wants(trigger_id):
-                self._tell(operation, trigger_id, started, found)
+                self._tell(operation, trigger_id, started, found, states[trigger_id])
 
-    def _tell(self, operation: str, trigger_id: str, started: float, found: Found) -> None:
+    def _tell(
+        self, operation: str, trigger_id: str, started: float, found: Found, state: bytes | None
+    ) -> None:
         if self._observer is not None:
-            outcome, armed, size = found.outcome, found.armed, len(found.payload or b"")
+            outcome, armed, size = found.outcome, found.armed, len(state or b"")
             ended = time.monotonic()
             self._observer(Access(operation, trigger_id, outcome, started, ended, armed, size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from statecache._acompat import AsyncWrite
 from statecache._async.table import AsyncStateTable
 from statecache.codec import decode_state
 from statecache.config import CacheConfig
@@ -33,12 +34,13 @@ class AsyncStore:
         self._tally = tally
         #: Answers loads of which nobody has to hear, once there is such a short way.
         self.short_way: MemoryTier | None = None
-        self._reads, self._writes = None, None
+        self._reads = AsyncGatheredReads(self._find_many) if config.gather else None
+        #: Stores a state, or deletes it where it is ``None``; gathered where that is wanted.
+        self.write: AsyncWrite = self._write_alone
         if config.gather:
-            self._reads = AsyncGatheredReads(self._find_many)
-            self._writes = AsyncGatheredWrites(
-                self._commit, self._pass_on, tally, halves=self._tells_a_cache
-            )
+            halves = self._tells_a_cache
+            writes = AsyncGatheredWrites(self._commit, self._pass_on, tally, halves=halves)
+            self.write = writes.call
 
     async def load(self, trigger_id: str) -> tuple[Any, Found]:
         """Return the decoded state, and what was found."""
@@ -53,13 +55,6 @@ class AsyncStore:
         """Return the same for many, in one round trip."""
         found = await self._find_many(trigger_ids)
         return {key: await self._decode(key, found[key]) for key in trigger_ids}
-
-    async def write(self, trigger_id: str, encoded: bytes | None) -> Found:
-        """Store the state, or delete it where it is ``None``; gathered where that is wanted."""
-        if self._writes is not None:
-            found: Found = await self._writes.call(trigger_id, encoded)
-            return found
-        return (await self.write_many({trigger_id: encoded}))[trigger_id]
 
     async def write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
         """Store the states, delete those that are ``None``; return what became of each."""
@@ -128,10 +123,13 @@ class AsyncStore:
     async def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
         return decoded(trigger_id, found.payload), found
 
+    async def _write_alone(self, trigger_id: str, encoded: bytes | None) -> Found:
+        return (await self.write_many({trigger_id: encoded}))[trigger_id]
+
     async def _commit(self, states: Mapping[str, bytes | None]) -> Written:
         """Store the states, delete those that are ``None``."""
+        deletes = [key for key, encoded in states.items() if encoded is None]
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
-        deletes = [key for key in states if key not in updates]
         mark, moment = self._marks(), await self._begin()
         try:
             rows = await self._table.write(updates, mark=mark)
@@ -141,12 +139,13 @@ class AsyncStore:
         except BaseException as error:
             self._in_doubt(states, error)
             raise
-        if any(key not in rows for key in updates):
+        if not updates.keys() <= rows.keys():
             self._in_doubt(states, None)
             raise DatabaseError(
                 "PostgreSQL did not store the state: a trigger on the table keeps it from doing so."
             )
-        rows |= {key: Row(None, 0) for key in deletes if key not in rows}
+        for key in deletes:
+            rows.setdefault(key, Row(None, 0))
         return Written(rows, moment, mark)
 
     def _marks(self) -> bool:
@@ -164,7 +163,7 @@ class AsyncStore:
         """Tell whoever has to know of it, and return the outcomes."""
         if not written.marked:
             await self._mark({key: row.version for key, row in written.rows.items()})
-        return {key: Found(row.payload, "committed") for key, row in written.rows.items()}
+        return dict.fromkeys(written.rows, Found(None, "committed"))
 
     def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
         """Hear of writes that were cancelled, or cut off while committing: they may stand."""

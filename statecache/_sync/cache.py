@@ -28,8 +28,8 @@ __all__ = ["StateCache"]
 #: Entries in one call of a script: the server does nothing else meanwhile (about 3 µs each).
 BATCH = 256
 
-#: An entry on its way to the cache: trigger id, head, time to live in ms, payload.
-_Item: TypeAlias = tuple[str, bytes, int, bytes]
+#: What the script is told of an entry: head, time to live in ms, payload.
+_Entry: TypeAlias = tuple[bytes, int, bytes]
 
 
 class StateCache:
@@ -60,10 +60,14 @@ class StateCache:
 
     def _begin(self) -> None:
         # Never the same twice: what was read before the cache lost an epoch is not of the next one.
-        self._own_epochs, self._epochs_named = os.urandom(8).hex().encode(), itertools.count()
+        self._name, self._epochs_named = os.urandom(8).hex().encode(), itertools.count()
 
     def _new_epoch(self) -> bytes:
-        return b"%b%x" % (self._own_epochs, next(self._epochs_named))
+        return b"%b%x" % (self._name, next(self._epochs_named))
+
+    def is_own(self, message: bytes) -> bool:
+        """Whether it tells of what was put by this cache, in this process."""
+        return message.startswith(self._name)
 
     @property
     def is_left_alone(self) -> bool:
@@ -109,7 +113,7 @@ class StateCache:
         if not self._clock.is_known:
             if not self._breaker.allows():
                 return None
-            self._run_put("time", left_s, [], 0, 1, b"", self._new_epoch(), "", 0)
+            self._run_put("time", left_s, [], 0, 1, b"", self._new_epoch(), "", "", 0)
             if not self._clock.is_known:
                 return None
         now = time.monotonic()
@@ -120,37 +124,37 @@ class StateCache:
     def put(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what was committed after ``moment``, a tombstone where the row is deleted."""
         life_ms = self._config.tombstone_ms
-        items = [
-            _bare(trigger_id, version, TOMBSTONE, life_ms)
+        entries = {
+            trigger_id: _bare(version, TOMBSTONE, life_ms)
             if payload is None
-            else self._item(trigger_id, version, payload)
+            else self._full(trigger_id, version, payload)
             for trigger_id, (payload, version) in rows.items()
-        ]
-        return self._store("put", items, moment, self.channel)
+        }
+        return self._store("put", entries, moment, (self.channel, self._name))
 
     def fence(self, versions: Mapping[str, int]) -> dict[str, Put]:
         """Send readers of these states to the database unless the cache has these versions."""
         life_ms = self._config.tombstone_ms
-        items = [_bare(key, version, FENCE, life_ms) for key, version in versions.items()]
+        entries = {key: _bare(version, FENCE, life_ms) for key, version in versions.items()}
         moment = self.moment()
         if moment is None:
             return dict.fromkeys(versions, Put.FAILED)
         # It is true at any time, in any epoch.
-        return self._store("fence", items, moment._replace(epoch=b""), self.channel)
+        return self._store("fence", entries, moment._replace(epoch=b""), (self.channel, b""))
 
     def fill(self, rows: Mapping[str, Row], moment: Moment) -> dict[str, Put]:
         """Put what PostgreSQL held after ``moment``."""
         negative_ms = round(self._config.negative_ttl_secs * 1000)
         # Of a deleted state it is a tombstone as well: what it replaces must not come back.
         deleted_ms = max(negative_ms, self._config.tombstone_ms)
-        items = [
-            self._item(trigger_id, version, payload)
+        entries = {
+            trigger_id: self._full(trigger_id, version, payload)
             if payload is not None
-            else _bare(trigger_id, version, NONE, deleted_ms if version else negative_ms)
+            else _bare(version, NONE, deleted_ms if version else negative_ms)
             for trigger_id, (payload, version) in rows.items()
             if payload is not None or negative_ms
-        ]
-        return self._store("fill", items, moment, "")
+        }
+        return self._store("fill", entries, moment, ("", b""))
 
     def invalidate(self, trigger_ids: Iterable[str]) -> bool:
         """Fence states off whatever the cache holds; return whether it took all of it."""
@@ -225,31 +229,29 @@ class StateCache:
         left_ms = expiry_ms - self._clock.at(time.monotonic())
         return self._lifetimes.refresh_early(left_ms)
 
-    def _item(self, trigger_id: str, version: int, payload: bytes) -> _Item:
+    def _full(self, trigger_id: str, version: int, payload: bytes) -> _Entry:
         packed, smaller = pack(compact(payload), self._config.compress_min_bytes)
         head = format_head(version, PACKED if smaller else STATE)
-        return trigger_id, head, self._lifetimes.ttl_ms(trigger_id), packed
+        return head, self._lifetimes.ttl_ms(trigger_id), packed
 
     def _store(
-        self, operation: str, items: Sequence[_Item], moment: Moment, channel: str
+        self, operation: str, entries: Mapping[str, _Entry], moment: Moment, told: tuple[str, bytes]
     ) -> dict[str, Put]:
         """Hand entries to the script, in batches; an outcome is ``FAILED`` where nobody knows.
 
-        They have a deadline, else what waits in a stopped server's socket would arrive when it is
-        long outdated.
+        ``told`` is on which channel others are told of them, and by whom. Entries have a deadline,
+        else what waits in a stopped server's socket would arrive when it is long outdated.
         """
         outcomes: dict[str, Put] = {}
         ends = time.monotonic() + moment.left_s
         as_of = self._clock.at(moment.at)
-        for batch in _batches(items):
-            names = [item[0] for item in batch]
+        for names in _batches(entries):
             left = ends - time.monotonic()
             codes = None
             if left > 0 and self._breaker.allows():
                 values = [as_of, self._deadline_ms, moment.epoch, self._new_epoch()]
-                values += channel, self._prefix_bytes
-                for _name, *entry in batch:
-                    values += entry
+                values += *told, self._prefix_bytes
+                values += itertools.chain.from_iterable(map(entries.__getitem__, names))
                 codes = self._run_put(operation, left, names, *values)
             if codes is None:
                 outcomes |= dict.fromkeys(names, Put.FAILED)
@@ -275,20 +277,22 @@ class StateCache:
         return None
 
 
-def _bare(trigger_id: str, version: int, kind: bytes, life_ms: int) -> _Item:
-    return trigger_id, format_head(version, kind), life_ms, b""
+def _bare(version: int, kind: bytes, life_ms: int) -> _Entry:
+    return format_head(version, kind), life_ms, b""
 
 
-def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+def _batches(entries: Mapping[str, _Entry]) -> Iterator[list[str]]:
     """Cut into what one call of a script may carry: few enough, and not too much to send."""
-    begin = size = 0
-    for place, (_name, _head, _ttl_ms, payload) in enumerate(items):
+    batch: list[str] = []
+    size = 0
+    for name, (_head, _ttl_ms, payload) in entries.items():
+        batch.append(name)
         size += len(payload)
-        if place + 1 - begin >= BATCH or size >= 1 << 20:
-            yield items[begin : place + 1]
-            begin, size = place + 1, 0
-    if begin < len(items):
-        yield items[begin:]
+        if len(batch) >= BATCH or size >= 1 << 20:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 #: What the script says became of an entry.

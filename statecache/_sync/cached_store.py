@@ -62,7 +62,7 @@ class CachedStore(Store):
         self._repairer = Repairer(table, cache, self._unrepaired, config.repair_poll_secs)
         ttl_s = min(config.memory_ttl_secs, config.ttl_secs)
         self._memory = MemoryTier(config.memory_items, ttl_s, watched=wants)
-        self._listener = Listener(cache.link, cache.channel, self._memory)
+        self._listener = Listener(cache.link, cache.channel, self._memory, cache.is_own)
         self._fetcher = Fetcher(
             table,
             cache,
@@ -212,35 +212,32 @@ class CachedStore(Store):
             failed = self._settle(there, outcomes, since)
         if failed and not marked:
             self._mark(failed)
-        return {
-            key: Found(
-                row.payload,
-                "unrepaired" if key in failed else "committed",
-                sent if outcomes.get(key) is Put.STORED else None,
-            )
-            for key, row in rows.items()
-        }
+        found = dict.fromkeys(rows, Found(None, "committed"))
+        armed = Found(None, "committed", sent)
+        found |= {key: armed for key, outcome in outcomes.items() if outcome is Put.STORED}
+        found |= dict.fromkeys(failed, Found(None, "unrepaired"))
+        return found
 
     def _settle(
         self, written: Mapping[str, Row], outcomes: Mapping[str, Put], since: int
     ) -> dict[str, int]:
         """Remember what the cache took; return key → version of what it did not."""
-        stored, outdone, failed = {}, {}, {}
-        any_marked = bool(self._unrepaired)
-        for key, row in written.items():
-            outcome = outcomes.get(key, Put.FAILED)
-            if outcome is Put.STORED and row.payload is not None:
-                stored[key] = row
-            else:  # nobody publishes what the cache did not take
-                outdone[key] = row.version
-            if not outcome.settled:
-                failed[key] = row.version
-                self._unrepaired.add(key, row.version)
-            elif any_marked:
-                self._unrepaired.repaired(key, row.version)
+        stored = {
+            key: row
+            for key, row in written.items()
+            if row.payload is not None and outcomes.get(key) is Put.STORED
+        }
         self._memory.store(stored, since)
-        if outdone:
-            self._memory.changed(outdone)
+        failed = {}
+        if len(stored) < len(written) or self._unrepaired:
+            outdone = {key: row.version for key, row in written.items() if key not in stored}
+            self._memory.changed(outdone)  # nobody publishes what the cache did not take
+            for key, row in written.items():
+                if outcomes.get(key, Put.FAILED).settled:
+                    self._unrepaired.repaired(key, row.version)
+                else:
+                    failed[key] = row.version
+                    self._unrepaired.add(key, row.version)
         if failed or self._config.repair_poll_secs:
             self._repairer.start()
         return failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
 
 import hiredis
 
@@ -13,7 +13,7 @@ from statecache._acompat import Background
 from statecache._sync.link import Link
 from statecache.memory import MemoryTier
 from statecache.outside_writes import EVERY_KEY
-from statecache.redis_connections import exchange, next_reply
+from statecache.wire import Feed
 
 __all__ = ["Listener"]
 
@@ -42,10 +42,17 @@ class Listener(Background):
     on one connection is kept.
     """
 
-    def __init__(self, link: Link, channel: str, memory: MemoryTier) -> None:
+    def __init__(
+        self,
+        link: Link,
+        channel: str,
+        memory: MemoryTier,
+        is_own: Callable[[bytes], bool] = lambda _message: False,
+    ) -> None:
         self._link = link
         self._subscribe = _pack(b"SUBSCRIBE", channel.encode())
         self._memory = memory
+        self._is_own = is_own
         super().__init__("statecache-listener", self._follow)
 
     def close(self) -> None:
@@ -56,20 +63,22 @@ class Listener(Background):
     def _follow(self) -> None:
         while self.goes_on:
             self._memory.clear()  # after a fork, say
-            connection = self._link.connect()
+            feed = Feed(self._link.connect(), self._heard)
             try:
-                exchange(connection, self._subscribe, TRUST_S)
-                # Loads that are under way may have read what changed before this was listening.
-                self._memory.clear()
-                self._listen(connection)
+                feed.connect(TRUST_S)
+                feed.send(self._subscribe)
+                if feed.next_reply(TRUST_S) is not None:
+                    # Loads under way may have read what changed before this was listening.
+                    self._memory.clear()
+                    self._listen(feed)
             except Exception as error:  # whatever ails the cache: the tier is bypassed meanwhile
                 log.debug("no changes are heard: %s: %s", type(error).__name__, error)
             finally:
                 self._memory.clear()
-                connection.disconnect()
+                feed.disconnect()
             self.pause(RETRY_S)
 
-    def _listen(self, connection: Any) -> None:
+    def _listen(self, feed: Feed) -> None:
         pinged: float | None = None
         next_ping = 0.0
         while self.goes_on:
@@ -77,23 +86,25 @@ class Listener(Background):
             if pinged is not None and now > pinged + TRUST_S:
                 return  # it is silent
             if pinged is None and now >= next_ping:
-                connection.send_packed_command((_PING,), check_health=False)
+                feed.send(_PING)
                 pinged, next_ping = now, now + PING_S
-            reply = next_reply(connection, PING_S)
-            if reply is None:
-                continue
-            if reply[0] == b"message":
-                changes = _parse(reply[2])
-                if EVERY_KEY in changes:
-                    self._memory.clear()
-                else:
-                    self._memory.changed(changes)
-            elif reply[0] == b"pong" and pinged is not None:
+            reply = feed.next_reply(PING_S)
+            if reply is not None and reply[0] == b"pong" and pinged is not None:
                 self._memory.trust(pinged + TRUST_S)
                 pinged = None
+
+    def _heard(self, message: bytes) -> None:
+        """Hear of changes; what this process put itself it knows."""
+        if self._is_own(message):
+            return
+        changes = _parse(message)
+        if EVERY_KEY in changes:
+            self._memory.clear()
+        else:
+            self._memory.changed(changes)
 
 
 def _parse(message: bytes) -> dict[str, int]:
     """Return trigger_id → version; see lua/put.lua and lua/fence.lua for the form."""
-    changes = message.decode(errors="replace").split("\0")
+    _publisher, *changes = message.decode(errors="replace").split("\0")
     return {change[16:]: int(change[:16], 16) for change in changes}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from statecache._acompat import Write
 from statecache._sync.table import StateTable
 from statecache.codec import decode_state
 from statecache.config import CacheConfig
@@ -34,12 +35,13 @@ class Store:
         self._tally = tally
         #: Answers loads of which nobody has to hear, once there is such a short way.
         self.short_way: MemoryTier | None = None
-        self._reads, self._writes = None, None
+        self._reads = GatheredReads(self._find_many) if config.gather else None
+        #: Stores a state, or deletes it where it is ``None``; gathered where that is wanted.
+        self.write: Write = self._write_alone
         if config.gather:
-            self._reads = GatheredReads(self._find_many)
-            self._writes = GatheredWrites(
-                self._commit, self._pass_on, tally, halves=self._tells_a_cache
-            )
+            halves = self._tells_a_cache
+            writes = GatheredWrites(self._commit, self._pass_on, tally, halves=halves)
+            self.write = writes.call
 
     def load(self, trigger_id: str) -> tuple[Any, Found]:
         """Return the decoded state, and what was found."""
@@ -54,13 +56,6 @@ class Store:
         """Return the same for many, in one round trip."""
         found = self._find_many(trigger_ids)
         return {key: self._decode(key, found[key]) for key in trigger_ids}
-
-    def write(self, trigger_id: str, encoded: bytes | None) -> Found:
-        """Store the state, or delete it where it is ``None``; gathered where that is wanted."""
-        if self._writes is not None:
-            found: Found = self._writes.call(trigger_id, encoded)
-            return found
-        return (self.write_many({trigger_id: encoded}))[trigger_id]
 
     def write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
         """Store the states, delete those that are ``None``; return what became of each."""
@@ -129,10 +124,13 @@ class Store:
     def _decode(self, trigger_id: str, found: Found) -> tuple[Any, Found]:
         return decoded(trigger_id, found.payload), found
 
+    def _write_alone(self, trigger_id: str, encoded: bytes | None) -> Found:
+        return (self.write_many({trigger_id: encoded}))[trigger_id]
+
     def _commit(self, states: Mapping[str, bytes | None]) -> Written:
         """Store the states, delete those that are ``None``."""
+        deletes = [key for key, encoded in states.items() if encoded is None]
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
-        deletes = [key for key in states if key not in updates]
         mark, moment = self._marks(), self._begin()
         try:
             rows = self._table.write(updates, mark=mark)
@@ -142,12 +140,13 @@ class Store:
         except BaseException as error:
             self._in_doubt(states, error)
             raise
-        if any(key not in rows for key in updates):
+        if not updates.keys() <= rows.keys():
             self._in_doubt(states, None)
             raise DatabaseError(
                 "PostgreSQL did not store the state: a trigger on the table keeps it from doing so."
             )
-        rows |= {key: Row(None, 0) for key in deletes if key not in rows}
+        for key in deletes:
+            rows.setdefault(key, Row(None, 0))
         return Written(rows, moment, mark)
 
     def _marks(self) -> bool:
@@ -165,7 +164,7 @@ class Store:
         """Tell whoever has to know of it, and return the outcomes."""
         if not written.marked:
             self._mark({key: row.version for key, row in written.rows.items()})
-        return {key: Found(row.payload, "committed") for key, row in written.rows.items()}
+        return dict.fromkeys(written.rows, Found(None, "committed"))
 
     def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
         """Hear of writes that were cancelled, or cut off while committing: they may stand."""

@@ -13,10 +13,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[2] ~= '' then
   redis.call('SET', KEYS[1], ARGV[2])
 end
-local changed = {}
+local changed = {''} -- who tells them: whoever runs this is to be told as well
 if ARGV[2] ~= '' then
   -- No id stands for all: other processes may hold what this server does not.
-  changed[1] = string.rep('f', 16)
+  changed[2] = string.rep('f', 16)
 end
 for i = 2, #KEYS do
   -- Version 0: what keeps older entries out is the time, whatever was held.
@@ -24,7 +24,7 @@ for i = 2, #KEYS do
   -- Newer than any version: other processes drop what they hold.
   changed[#changed + 1] = string.rep('f', 16) .. string.sub(KEYS[i], ARGV[4] + 1)
 end
-if #changed > 0 then
+if #changed > 1 then
   redis.call('PUBLISH', ARGV[3], table.concat(changed, '\0'))
 end
 return #KEYS - 1

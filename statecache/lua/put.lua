@@ -8,8 +8,9 @@
 -- ARGV[3]   the epoch in which they were read, empty where it does not matter
 -- ARGV[4]   a new epoch, in case there is none
 -- ARGV[5]   the channel on which to tell other processes, empty for none
--- ARGV[6]   length of the keys' prefix
--- ARGV[7…]  for each key: version (16 hex digits) and kind, time to live in ms, payload
+-- ARGV[6]   who tells them, empty for who wants to be told as well
+-- ARGV[7]   length of the keys' prefix
+-- ARGV[8…]  for each key: version (16 hex digits) and kind, time to live in ms, payload
 -- returns   {this server's clock in ms, epoch, outcome, outcome, …};
 --           an outcome is 1 stored, 0 superseded, -1 too late
 local time = redis.call('TIME')
@@ -50,9 +51,9 @@ local function passes(held, head)
   return true
 end
 
-local reply, changed = {now, epoch}, {}
+local reply, changed = {now, epoch}, {ARGV[6]}
 for i = 2, #KEYS do
-  local at = 3 * i + 1
+  local at = 3 * i + 2
   local head, outcome = ARGV[at], -1
   local stores, raises = false, false
   if not late then
@@ -70,11 +71,11 @@ for i = 2, #KEYS do
     redis.call('SETRANGE', KEYS[i], 0, string.sub(head, 1, 16)) -- its time to live stays
   end
   if stores or raises then
-    changed[#changed + 1] = string.sub(head, 1, 16) .. string.sub(KEYS[i], ARGV[6] + 1)
+    changed[#changed + 1] = string.sub(head, 1, 16) .. string.sub(KEYS[i], ARGV[7] + 1)
   end
   reply[i + 1] = outcome
 end
-if ARGV[5] ~= '' and #changed > 0 then
+if ARGV[5] ~= '' and #changed > 1 then
   redis.call('PUBLISH', ARGV[5], table.concat(changed, '\0'))
 end
 return reply

@@ -263,6 +263,40 @@ def test_a_repairing_fence_stays_away_from_what_is_up_to_date(
     assert scratch.entry("t") == (6, b"F")
 
 
+# Who is told
+
+
+def test_a_put_is_told_with_the_name_of_who_put_it_and_fences_are_told_to_all(
+    cache: Cache, scratch: Scratch
+) -> None:
+    other = StateCache(scratch.cache, scratch.config(), Tally(), Lifetimes(1_000))
+    with scratch.cache.pubsub() as listening:
+        listening.subscribe(cache.cache.channel)
+
+        def next_message() -> bytes:
+            while (message := listening.get_message(timeout=20)) is not None:
+                if message["type"] == "message":
+                    return bytes(message["data"])
+            raise AssertionError("nobody was told")
+
+        cache.put(5, b"1")
+        put = next_message()
+        assert put.endswith(b"\0%016xt" % 5)
+        assert cache.cache.is_own(put)
+        assert not other.is_own(put)
+        cache.cache.fence({"t": 6})
+        fence = next_message()
+        assert fence == b"\0%016xt" % 6
+        assert not cache.cache.is_own(fence)
+        cache.cache.invalidate(["t"])
+        assert next_message() == b"\0" + b"f" * 16 + b"t"
+        cache.fill(7, b"1", cache.moment())
+        cache.put(4, b"1")  # nothing changes
+        cache.cache.invalidate_all()
+        assert next_message().startswith(b"\0" + b"f" * 16)
+    other.close()
+
+
 # Whatever lies in the cache, the answer is PostgreSQL's
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from support.scratch import Scratch
 from support.tls import tls_in_front_of
 
 from statecache._async.link import AsyncLink
-from statecache.wire import AsyncWire
+from statecache._sync.link import Link
+from statecache.wire import AsyncFeed, AsyncWire, Feed
 
 LIMIT_S = 20.0
 
@@ -169,6 +172,92 @@ def test_a_caller_who_is_cancelled_leaves_no_reply_to_the_next(server: CacheServ
         await link.aclose()
 
     asyncio.run(run())
+
+
+# What is published
+
+
+class OneFeed:
+    """A feed of either kind, called without ``await``, and what was heard so far."""
+
+    def __init__(self, feed: Any, runner: asyncio.Runner) -> None:
+        self._feed = feed
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def call(*values: Any) -> Any:
+            outcome = getattr(self._feed, name)(*values)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+
+        return lambda *values: self._runner.run(call(*values))
+
+
+@contextmanager
+def feed_of(kind: str, server: CacheServer, heard: Callable[[bytes], None]) -> Iterator[OneFeed]:
+    """Connect a feed, and subscribe."""
+    with asyncio.Runner() as runner:
+        if kind == "async":
+            client = redis.asyncio.Redis.from_url(server.url)
+            feed: Any = AsyncFeed(AsyncLink(client, LIMIT_S).connect(), heard)
+        else:
+            feed = Feed(Link(redis.Redis.from_url(server.url), LIMIT_S).connect(), heard)
+        one = OneFeed(feed, runner)
+        one.connect(LIMIT_S)
+        try:
+            one.send(hiredis.pack_command((b"SUBSCRIBE", b"news")))  # type: ignore[arg-type]
+            assert one.next_reply(LIMIT_S) == [b"subscribe", b"news", 1]
+            yield one
+        finally:
+            one.disconnect()
+
+
+PING = hiredis.pack_command(("PING",))
+
+feeds = pytest.mark.parametrize("kind", ["async", "sync"])
+
+
+@feeds
+def test_messages_are_heard_in_order_and_before_what_came_after_them(
+    server: CacheServer, kind: str
+) -> None:
+    heard: list[bytes] = []
+    with feed_of(kind, server, heard.append) as feed:
+        messages = [b"%d" % n for n in range(300)] + [b"x" * 300_000]
+        for message in messages:
+            server.client.publish("news", message)
+        feed.send(PING)
+        assert feed.next_reply(LIMIT_S)[0] == b"pong"
+        assert heard == messages
+
+
+@feeds
+def test_a_feed_to_which_nothing_else_comes_says_so_after_the_time(
+    server: CacheServer, kind: str
+) -> None:
+    heard: list[bytes] = []
+    with feed_of(kind, server, heard.append) as feed:
+        server.client.publish("news", b"1")
+        assert feed.next_reply(0.2) is None
+        assert heard == [b"1"]
+
+
+@feeds
+def test_a_message_that_nobody_understands_ends_the_feed(server: CacheServer, kind: str) -> None:
+    def heard(message: bytes) -> None:
+        raise ValueError(message)
+
+    with feed_of(kind, server, heard) as feed:
+        server.client.publish("news", b"junk")
+        with pytest.raises(ValueError, match="junk"):
+            feed.next_reply(LIMIT_S)
+
+
+@feeds
+def test_a_feed_that_the_server_ends_is_lost(server: CacheServer, kind: str) -> None:
+    with feed_of(kind, server, lambda _message: None) as feed:
+        assert server.client.client_kill_filter(_type="pubsub")
+        with pytest.raises(redis.exceptions.ConnectionError):
+            feed.next_reply(LIMIT_S)
 
 
 @pytest.mark.parametrize("kind", CACHED)

@@ -182,10 +182,10 @@ def test_loads_older_than_the_remembered_changes_store_nothing() -> None:
     recent = tier.changes
     for n in range(memory.RECENT):  # which push the change of "a" out
         tier.changed({f"key-{n}": 1})
-    tier.store({"a": Row(b"5", 5)}, since)
-    assert tier.get("a") is None
     tier.store({"b": Row(b"5", 5)}, recent)
     assert tier.get("b") == b"5", "all since then is remembered"
+    tier.store({"a": Row(b"5", 5)}, since)
+    assert tier.get("a") is None
 
 
 def test_one_change_of_many_keys_overflows_as_well() -> None:
@@ -208,6 +208,31 @@ def test_an_older_change_that_is_heard_later_does_not_make_up_for_a_newer_one() 
     assert memory.get("k") is None
     memory.store({"k": Row(b"new", 126)}, since)
     assert memory.get("k") == b"new"
+
+
+# What a manager writes itself: nobody tells it
+
+
+def test_a_load_under_way_cannot_store_what_is_older_than_a_write_that_had_to_go() -> None:
+    tier, _clock = trusted(limit=2)
+    since = tier.changes
+    put(tier, "a", 6)
+    put(tier, "b")
+    put(tier, "c")
+    tier.store({"a": Row(b"5", 5)}, since)
+    assert tier.get("a") is None
+    put(tier, "a", 6)
+    assert tier.get("a") == b"1"
+
+
+def test_a_load_under_way_cannot_store_what_is_older_than_a_write_that_was_not_kept() -> None:
+    clock = Clock()
+    tier = MemoryTier(10, 60, clock)
+    since = tier.changes
+    put(tier, "a", 6)
+    tier.trust(clock.now + 1)
+    tier.store({"a": Row(b"5", 5)}, since)
+    assert tier.get("a") is None
 
 
 # What may not be kept outdates what is held

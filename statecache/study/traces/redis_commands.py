@@ -99,7 +99,7 @@ def _managers_script(arguments: _Arguments) -> Iterator[Touch]:
     if len(values) == _FENCE_VALUES:
         yield from (Touch(key, WRITE) for key in keys)
         return
-    channel, entries = values[4], values[6:]
+    channel, entries = values[4], values[7:]
     if channel == b"":  # a fill, which nobody is told of
         return
     for place, key in enumerate(keys):

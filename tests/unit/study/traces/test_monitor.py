@@ -97,7 +97,7 @@ def put(channel: str, *entries: tuple[str, str, str], name: str = "EVALSHA") -> 
     keys = [f"p:{key}" for key, _, _ in entries]
     values = [word for _, head, payload in entries for word in (head, "60000", payload)]
     script = command(
-        name, "7c", str(1 + len(keys)), "p:\0epoch", *keys, "1", "5000", "e", "f", channel, "2",
+        name, "7c", str(1 + len(keys)), "p:\0epoch", *keys, "1", "5000", "e", "f", channel, "", "2",
         *values,
     )  # fmt: skip
     inner = [command("TIME"), *(command("SET", key, "longer than it was") for key in keys)]
