@@ -39,6 +39,6 @@ Observer: TypeAlias = Callable[[Access], None]
 def wanted_by(observer: Observer | None) -> Callable[[str], bool]:
     """Return what says whether somebody is to be told of a key's accesses."""
     if observer is None:
-        return lambda _trigger_id: False
+        return frozenset[str]().__contains__  # costs less than a function of our own
     wants: Callable[[str], bool] = getattr(observer, "wants", lambda _trigger_id: True)
     return wants

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -16,6 +17,9 @@ from statecache.errors import DatabaseError
 from statecache.forking import in_each_process, new_lock
 
 __all__ = ["StatementLimit"]
+
+#: The watching thread looks at least that often, in seconds.
+LONGEST_PAUSE_S = 0.25
 
 
 class StatementLimit:
@@ -35,7 +39,9 @@ class StatementLimit:
 
     def __enter__(self) -> None:
         self.ends = time.monotonic() + self._seconds
-        _watch.add(self, self._seconds)
+        _watch.running.add(self)
+        if self._seconds < _watch.shortest_s:
+            _watch.look_within(self._seconds)
 
     def __exit__(
         self,
@@ -43,7 +49,7 @@ class StatementLimit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _watch.remove(self)
+        _watch.running.discard(self)
         if self._overdue and isinstance(error, psycopg.Error):
             raise DatabaseError(
                 f"PostgreSQL did not answer within {self._seconds:g} s "
@@ -65,40 +71,37 @@ class _Watch:
     """A thread that looks at what runs a few times within the shortest limit it has seen."""
 
     def __init__(self) -> None:
-        self._pause_s = 0.25
         self._lock = new_lock()
         in_each_process(self._begin)
 
     def _begin(self) -> None:
         # A forked child must not hang up on what its parent was waiting for.
-        self._running: dict[int, StatementLimit] = {}
-        self._is_watching = False
+        self.running: set[StatementLimit] = set()
+        #: The limit that it looks within; without one nobody looks yet.
+        self.shortest_s = math.inf
 
-    def add(self, limit: StatementLimit, seconds: float) -> None:
-        self._running[id(limit)] = limit
-        if seconds < 4 * self._pause_s:
-            self._pause_s = seconds / 4
-        if not self._is_watching:
-            self._start()
-
-    def remove(self, limit: StatementLimit) -> bool:
-        """Stop watching; return whether it was watched until now."""
-        return self._running.pop(id(limit), None) is not None
-
-    def _start(self) -> None:
+    def look_within(self, seconds: float) -> None:
+        """Look often enough for a limit of that many seconds."""
         with self._lock:
-            if not self._is_watching:
+            if self.shortest_s == math.inf:
                 threading.Thread(target=self._run, name="statecache-watch", daemon=True).start()
-                self._is_watching = True  # it never ends
+            self.shortest_s = min(self.shortest_s, seconds)
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._pause_s)
+            time.sleep(min(self.shortest_s / 4, LONGEST_PAUSE_S))
             now = time.monotonic()
-            for limit in list(self._running.values()):
-                # What has just ended is gone: its connection is already somebody else's.
-                if limit.ends < now and self.remove(limit):
+            for limit in self.running.copy():
+                if limit.ends < now and self._claim(limit):
                     limit.hang_up()
+
+    def _claim(self, limit: StatementLimit) -> bool:
+        """Whether it still runs: of what has just ended the connection is somebody else's."""
+        try:
+            self.running.remove(limit)
+        except KeyError:
+            return False
+        return True
 
 
 _watch = _Watch()

@@ -17,7 +17,13 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from statecache._acompat import ConnectionPool, Slots, finish, sleep
 from statecache.config import CacheConfig
-from statecache.errors import ConfigError, DatabaseError, InvalidState, first_line
+from statecache.errors import (
+    ConfigError,
+    DatabaseError,
+    InvalidState,
+    StateCacheError,
+    first_line,
+)
 from statecache.forking import in_each_child, leave_to_parent
 from statecache.lookup import Row
 from statecache.statements import TABLE, statements_for
@@ -33,9 +39,6 @@ ATTEMPTS = 4
 #: Pause before the first repetition, in seconds, longer before each further one: whoever waited for
 #: the rows takes them meanwhile. Who comes back at once takes them away, for the next deadlock.
 PAUSE_S = 0.02
-
-#: The value is at fault: bad data, a constraint, or a trigger that refuses.
-_REFUSED = (pg.DataError, pg.IntegrityError, pg.RaiseException)
 
 
 class StateTable:
@@ -77,7 +80,8 @@ class StateTable:
             return _rows(self._run("read the state", statement, values, repeatable=True))
         finally:
             self._tally.reads.note(time.monotonic() - started)
-            self._reads.give_back()
+            if self._reads.limit:
+                self._reads.give_back()
 
     # What writes notes the keys as dirty in the same statement where it is told to ``mark`` them.
 
@@ -192,21 +196,30 @@ class StateTable:
         lost = 0
         for attempt in itertools.count(1):
             try:
-                return self._try(statement, values)
-            except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
-                raise DatabaseError(
-                    f"the table {self._name} is missing or of an older form: run "
-                    "`statecache init-db`, or call init_db(database_url)."
-                ) from error
-            except _REFUSED as error:
-                raise InvalidState(
-                    f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
-                ) from error
-            except PoolTimeout as error:
-                raise DatabaseError(
-                    f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
-                    "is the server up, is the pool large enough?"
-                ) from error
+                if self._make_pool is not None:
+                    self.open()
+                connection = self._pool.getconn()
+                try:
+                    if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
+                        raise _other_encoding(connection)
+                    # Where the pool's connections open transactions, BEGIN and COMMIT around one
+                    # statement would cost two more round trips.
+                    switched = not connection.autocommit
+                    try:
+                        if switched:
+                            connection.set_autocommit(True)
+                        with StatementLimit(connection, self._timeout_s):
+                            cursor = connection.cursor(row_factory=tuple_row)
+                            cursor.execute(statement, values)
+                            rows: list[tuple[Any, ...]] = cursor.fetchall()
+                            return rows
+                    finally:
+                        if switched:
+                            with contextlib.suppress(psycopg.Error):
+                                connection.set_autocommit(False)
+                finally:
+                    # A caller who is cancelled right here would take the connection along.
+                    finish(self._pool.putconn, connection)
             except psycopg.Error as error:
                 undone = isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
                 lost += _is_lost(error)
@@ -214,53 +227,44 @@ class StateTable:
                     (undone and attempt < ATTEMPTS)
                     or (repeatable and _is_lost(error) and lost <= self._pool.max_size)
                 ):
-                    raise DatabaseError(
-                        f"PostgreSQL could not {purpose} "
-                        f"({type(error).__name__}: {first_line(error)})."
-                    ) from error
+                    raise self._explained(error, purpose) from error
                 if undone:
                     sleep(PAUSE_S * attempt)
         raise AssertionError("there is always another attempt")
 
-    def _try(self, statement: bytes, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        if self._make_pool is not None:
-            self.open()
-        connection = self._pool.getconn()
-        try:
-            _check_encoding(connection)
-            # Where the pool's connections open transactions, BEGIN and COMMIT around one statement
-            # would cost two more round trips.
-            switched = not connection.autocommit
-            try:
-                if switched:
-                    connection.set_autocommit(True)
-                with StatementLimit(connection, self._timeout_s):
-                    cursor = connection.cursor(row_factory=tuple_row)
-                    cursor.execute(statement, values)
-                    rows: list[tuple[Any, ...]] = cursor.fetchall()
-                    return rows
-            finally:
-                if switched:
-                    with contextlib.suppress(psycopg.Error):
-                        connection.set_autocommit(False)
-        finally:
-            # A caller who is cancelled right here would take the connection along.
-            finish(self._pool.putconn, connection)
-
-
-def _check_encoding(connection: psycopg.Connection[Any]) -> None:
-    """Refuse a connection over which not every trigger id and state can be sent."""
-    encoding = connection.pgconn.parameter_status(b"client_encoding")
-    if encoding != b"UTF8":
-        raise ConfigError(
-            f"the pool's connections have the client encoding {(encoding or b'?').decode()}: make "
-            'the pool with kwargs={"client_encoding": "utf8"}.'
+    def _explained(self, error: psycopg.Error, purpose: str) -> StateCacheError:
+        if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName):
+            return DatabaseError(
+                f"the table {self._name} is missing or of an older form: run "
+                "`statecache init-db`, or call init_db(database_url)."
+            )
+        if isinstance(error, pg.DataError | pg.IntegrityError | pg.RaiseException):
+            # Bad data, a constraint, or a trigger that refuses.
+            return InvalidState(
+                f"PostgreSQL cannot hold this state ({first_line(error)}): change the value."
+            )
+        if isinstance(error, PoolTimeout):
+            return DatabaseError(
+                f"no connection to PostgreSQL came free to {purpose} ({first_line(error)}): "
+                "is the server up, is the pool large enough?"
+            )
+        return DatabaseError(
+            f"PostgreSQL could not {purpose} ({type(error).__name__}: {first_line(error)})."
         )
+
+
+def _other_encoding(connection: psycopg.Connection[Any]) -> ConfigError:
+    """Say that not every trigger id and state can be sent over this connection."""
+    encoding = connection.pgconn.parameter_status(b"client_encoding") or b"?"
+    return ConfigError(
+        f"the pool's connections have the client encoding {encoding.decode()}: make "
+        'the pool with kwargs={"client_encoding": "utf8"}.'
+    )
 
 
 def _is_lost(error: psycopg.Error) -> bool:
     """Whether the connection was lost: shut down by the server, or without its word."""
-    if isinstance(error, PoolClosed | TooManyRequests):
+    if isinstance(error, PoolClosed | PoolTimeout | TooManyRequests):
         return False
     return isinstance(error, psycopg.OperationalError) and (
         error.sqlstate is None or error.sqlstate.startswith("57P0")
