@@ -10,11 +10,15 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from statecache.forking import in_each_child, new_lock
 from statecache.lookup import Row
 
 __all__ = ["MemoryTier"]
+
+#: A state that is kept: payload, version, when it expires, whether it is watched.
+Held: TypeAlias = tuple[bytes, int, float, bool]
 
 #: Changes that are remembered for the sake of loads under way.
 RECENT = 8_192
@@ -41,8 +45,7 @@ class MemoryTier:
         self._ttl_s = ttl_s
         self._clock = clock
         self._watched = watched
-        #: trigger_id → (payload, version, when it expires, whether it is watched)
-        self._states: OrderedDict[str, tuple[bytes, int, float, bool]] = OrderedDict()
+        self._states: OrderedDict[str, Held] = OrderedDict()
         #: trigger_id → (number of the change, version), oldest first.
         self._recent: OrderedDict[str, tuple[int, int]] = OrderedDict()
         #: Loads that began before this change know too little to store anything.
@@ -53,22 +56,24 @@ class MemoryTier:
         self._lock = new_lock()
         in_each_child(self.clear)  # nobody tells a forked child of changes yet
 
-    def get(self, trigger_id: str, *, unwatched: bool = False) -> bytes | None:
-        """Return the payload, or ``None`` where it has to be asked for.
+    def get(self, trigger_id: str) -> bytes | None:
+        """Return the payload, or ``None`` where it has to be asked for."""
+        held = self.find(trigger_id)
+        return None if held is None else held[0]
 
-        ``unwatched`` is for who tells nobody: it leaves out the keys that are watched.
-        """
-        state = self._states.get(trigger_id)
-        if state is None or (unwatched and state[3]):
+    def find(self, trigger_id: str) -> Held | None:
+        """Return the same with what is known of it."""
+        held = self._states.get(trigger_id)
+        if held is None:
             return None
         now = self._clock()
-        if now >= state[2] or now >= self._trusted_until:
+        if now >= held[2] or now >= self._trusted_until:
             return None
         try:
             self._states.move_to_end(trigger_id)
         except KeyError:  # another thread has just dropped it
             return None
-        return state[0]
+        return held
 
     def store(self, rows: Mapping[str, Row], since: int) -> None:
         """Keep states that were asked for, or written, from when ``changes`` was ``since``.

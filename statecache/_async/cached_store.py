@@ -110,7 +110,7 @@ class AsyncCachedStore(AsyncStore):
             self._repairer.start()
         memory = self._memory
         if memory.limit:
-            # From now on: where nobody has to hear of every load there is a shorter way.
+            # From now on there is a shorter way, where lifetimes do not depend on every load.
             self.short_way = None if self._config.target_hit_rate else memory
             payload = memory.get(trigger_id)
             if payload is not None:

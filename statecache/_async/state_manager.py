@@ -73,14 +73,19 @@ class AsyncStateManager:
         """Return the state as a fresh JSON value, or ``None`` where there is none."""
         memory = self._store.short_way
         if memory is not None and type(trigger_id) is str:  # what is not in there is checked later
-            payload = memory.get(trigger_id, unwatched=True)
-            if payload is not None:
+            held = memory.find(trigger_id)
+            if held is not None:
+                payload, _version, _until, watched = held
                 try:
                     state = decode_state(payload)
-                    self._tally.memory_hits.add()
-                    return state
                 except ValueError:  # the longer way takes care of it
                     pass
+                else:
+                    self._tally.memory_hits.add()
+                    if watched:
+                        found = Found(payload, "memory")
+                        self._tell("load", trigger_id, time.monotonic(), found, payload)
+                    return state
         check_trigger_id(trigger_id)
         started = time.monotonic() if self._wants(trigger_id) else None
         state, found = await self._store.load(trigger_id)

@@ -33,7 +33,7 @@ class Store:
         self._table = table
         self._config = config
         self._tally = tally
-        #: Answers loads of which nobody has to hear, once there is such a short way.
+        #: Answers loads, once there is such a short way.
         self.short_way: MemoryTier | None = None
         self._reads = GatheredReads(self._find_many) if config.gather else None
         #: Stores a state, or deletes it where it is ``None``; gathered where that is wanted.
