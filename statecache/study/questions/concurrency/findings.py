@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from statecache.study.bounds import gain_where_reads_are_saved
@@ -15,6 +13,7 @@ from statecache.study.harness.campaign import AGAIN
 from statecache.study.harness.variants import NONE
 from statecache.study.histograms import P99_SAMPLES, pooled, quantile_us
 from statecache.study.intervals import Interval, ratio_interval
+from statecache.study.questions.concurrency.ladder import judged_ladder
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
     ONE_BY_ONE,
@@ -32,16 +31,7 @@ __all__ = [
     "assert_agreement",
     "capacity_gain",
     "find",
-    "judged_ladder",
 ]
-
-#: A client above this share of a core is what limits.
-SATURATED_CLIENT: Final = 0.95
-#: Fewer of the offered events than this is not a rate that is sustained.
-COMPLETED: Final = 0.99
-#: A backlog grows where this share of what came in the second half was not handled in it, and
-#: more than two deviations of what chance brings.
-GROWTH: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +186,6 @@ def _curve_row(cells: pd.DataFrame, mechanisms: str, callers: int) -> dict[str, 
         **columns("gain", gain),
         **columns("total", total),
     }
-
-
-def judged_ladder(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the ladder's cells with what ``find_capacity`` needs: latency_us and failed."""
-    half = cells["offered"] / 2
-    grown = cells["unfinished_end"] - cells["unfinished_half"]
-    growing = (grown > GROWTH * half) & (grown > 2 * np.sqrt(half))
-    saturated = cells["client_share"] >= SATURATED_CLIENT
-    failed = growing | saturated | (cells["completed_share"] < COMPLETED)
-    return cells.assign(latency_us=cells["request_p99_us"], failed=failed, saturated=saturated)
 
 
 def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:

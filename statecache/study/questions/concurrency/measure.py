@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +17,13 @@ from statecache.study.harness.pool_sizes import PoolSizes, best_pool_size
 from statecache.study.harness.stand import Condition
 from statecache.study.harness.variants import ALL, GATHER, GATHER_REDIS, NONE, REDIS, Variant
 from statecache.study.harness.workloads import Workload
+from statecache.study.questions.concurrency.ladder import (
+    Climb,
+    place_below,
+    rate_at,
+    rungs_around,
+    sustained,
+)
 from statecache.study.questions.pairs import average
 from statecache.study.runfolder import RunFolder
 from statecache.study.servers import Servers
@@ -33,7 +40,6 @@ __all__ = [
     "ConcurrencySettings",
     "cell_name",
     "measure",
-    "rungs_around",
 ]
 
 NOTEBOOK: Final = "concurrency"
@@ -47,10 +53,8 @@ ONE_BY_ONE: Final = "none, loads and updates, one caller"
 
 VARIANTS: Final = (NONE, REDIS, GATHER, GATHER_REDIS, ALL)
 
-#: Where the geometric ladder of rates is anchored, in events a second.
-_ANCHOR: Final = 100.0
-#: The highest rung lies at least this far above what callers in a closed loop got.
-_ABOVE_PEAK: Final = 1.1
+#: How often a climb looks at another rate, at most: enough for a factor of eleven.
+_CLIMBS: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,24 +110,28 @@ class ConcurrencySettings:
         baseline = self._closed(NONE, DOCUMENTED_CALLERS)
         return [*curves, *self._costs(baseline), again(baseline)]
 
-    def ladder_conditions(self, peaks: dict[str, float]) -> list[Condition]:
-        """Return the rungs of every variant; ``peaks`` is what each did in a closed loop."""
+    def ladder_conditions(self, edges: Mapping[str, float]) -> list[Condition]:
+        """Return the rungs of every variant; ``edges`` are where a climb saw each of them fail."""
         return [
-            Condition(
-                cell=f"{variant.name}, {rate:g}/s",
-                variant=variant,
-                workload=self.engine,
-                drive=Open(self.in_flight, self.ladder_seconds, rate),
-                labels={
-                    "part": "ladder",
-                    "mechanisms": variant.name,
-                    "callers": self.in_flight,
-                    "offered_s": rate,
-                },
-            )
+            self.rung(variant, rate)
             for variant in VARIANTS
-            for rate in rungs_around(peaks[variant.name], self.step, self.rungs)
+            for rate in rungs_around(edges[variant.name], self.step, self.rungs)
         ]
+
+    def rung(self, variant: Variant, rate: float) -> Condition:
+        """Return an open loop that offers so many events a second."""
+        return Condition(
+            cell=f"{variant.name}, {rate:g}/s",
+            variant=variant,
+            workload=self.engine,
+            drive=Open(self.in_flight, self.ladder_seconds, rate),
+            labels={
+                "part": "ladder",
+                "mechanisms": variant.name,
+                "callers": self.in_flight,
+                "offered_s": rate,
+            },
+        )
 
     def _closed(self, variant: Variant, callers: int) -> Condition:
         return Condition(
@@ -161,15 +169,6 @@ class ConcurrencySettings:
 def cell_name(mechanisms: str, callers: int) -> str:
     """Return the name of a closed loop."""
     return f"{mechanisms}, {callers} caller{'' if callers == 1 else 's'}"
-
-
-def rungs_around(peak: float, step: float, count: int) -> list[float]:
-    """Return rates of the geometric ladder, ascending; the last is the first well above the peak.
-
-    All variants share one ladder, of which each climbs its part. Rates are whole numbers.
-    """
-    top = math.ceil(math.log(_ABOVE_PEAK * peak / _ANCHOR, step))
-    return [float(round(_ANCHOR * step**place)) for place in range(top - count + 1, top + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +228,33 @@ async def measure(
         )
         for variant in VARIANTS
     }
-    climbing = replace(chosen, on_progress=part(0.6, 0.4))
-    ladder = await climbing.measure(settings.ladder_conditions(peaks), settings.ladder_blocks)
+    edges = await _climb(replace(chosen, on_progress=part(0.6, 0.1)), settings, peaks)
+    climbing = replace(chosen, on_progress=part(0.7, 0.3))
+    ladder = await climbing.measure(settings.ladder_conditions(edges), settings.ladder_blocks)
     return ConcurrencyRun(settings, closed, ladder, pool)
+
+
+async def _climb(
+    campaign: Campaign, settings: ConcurrencySettings, peaks: Mapping[str, float]
+) -> dict[str, float]:
+    """Return where each variant fails, as a place on the ladder, seen once.
+
+    Each begins below what it did in a closed loop, from which no one knows what an open loop with
+    other numbers in flight sustains.
+    """
+    climbs = {
+        variant.name: Climb(place_below(peaks[variant.name], settings.step), settings.step)
+        for variant in VARIANTS
+    }
+    for _look in range(_CLIMBS):
+        conditions = [
+            settings.rung(variant, rate_at(climb.place, settings.step))
+            for variant in VARIANTS
+            if not (climb := climbs[variant.name]).is_over
+        ]
+        if not conditions:
+            break
+        seen = await campaign.measure(conditions, 1)
+        for name, held in sustained(seen.cells, settings.limit_ms).items():
+            climbs[name].note(held=held)
+    return {name: climb.edge for name, climb in climbs.items()}

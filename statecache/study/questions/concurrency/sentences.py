@@ -11,8 +11,8 @@ from statecache.study.questions.concurrency.findings import (
     Findings,
     assert_agreement,
     capacity_gain,
-    judged_ladder,
 )
+from statecache.study.questions.concurrency.ladder import judged_ladder
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
     NOTEBOOK,

@@ -12,8 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from statecache.study.display import apply_style
 from statecache.study.errors import StudyError
@@ -27,11 +25,11 @@ from statecache.study.questions.concurrency.findings import (
     capacity_gain,
     find,
 )
+from statecache.study.questions.concurrency.ladder import place_below
 from statecache.study.questions.concurrency.measure import (
     VARIANTS,
     ConcurrencyRun,
     ConcurrencySettings,
-    rungs_around,
 )
 
 SETTINGS = ConcurrencySettings(
@@ -60,6 +58,11 @@ PEAKS = {
     "gather + redis": 6_000.0,
     "gather + redis + memory": 8_000.0,
 }
+
+
+def edges(chosen: ConcurrencySettings) -> dict[str, float]:
+    """Return where each fails, as places on the ladder: at 80 % of its peak."""
+    return {name: place_below(0.8 * peak, chosen.step) + 0.5 for name, peak in PEAKS.items()}
 
 
 def run_of(*, client_share: float = 0.2, chosen: ConcurrencySettings = SETTINGS) -> ConcurrencyRun:
@@ -95,7 +98,7 @@ def run_of(*, client_share: float = 0.2, chosen: ConcurrencySettings = SETTINGS)
         )
     histograms = []
     for block, condition in itertools.product(
-        range(chosen.ladder_blocks), chosen.ladder_conditions(PEAKS)
+        range(chosen.ladder_blocks), chosen.ladder_conditions(edges(chosen))
     ):
         rate = condition.labels["offered_s"]
         # 50 ms at 80 % of the peak, and steeper than any queue.
@@ -201,18 +204,6 @@ def test_pooled_percentiles_need_ten_thousand_latencies() -> None:
     assert not enough.all()
     assert ladder["pooled_p99_us"].notna().equals(enough)
     assert np.allclose(ladder["pooled_p99_us"][enough], ladder["p99_us"][enough], rtol=0.02)
-
-
-@given(st.floats(20, 1e5), st.floats(1.05, 2.0), st.integers(2, 8))
-def test_rungs_reach_above_the_peak_and_are_those_of_one_ladder(
-    peak: float, step: float, count: int
-) -> None:
-    rungs = rungs_around(peak, step, count)
-    assert len(rungs) == count
-    assert rungs == sorted(rungs)
-    assert peak * 1.05 - 1 < rungs[-1] < peak * 1.1 * step + 1
-    other = rungs_around(peak * step, step, count)
-    assert len({*rungs, *other}) <= count + 2, "the same rates, one or two steps further up"
 
 
 def test_verdicts_name_both_conditions_and_the_bound() -> None:

@@ -1,0 +1,98 @@
+"""The ladder of offered rates: its rungs, which of them were sustained, and where it stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Climb", "judged_ladder", "place_below", "rate_at", "rungs_around", "sustained"]
+
+#: Where the geometric ladder of rates is anchored, in events a second.
+_ANCHOR: Final = 100.0
+
+#: A client above this share of a core is what limits.
+SATURATED_CLIENT: Final = 0.95
+#: Fewer of the offered events than this is not a rate that is sustained.
+COMPLETED: Final = 0.99
+#: A backlog grows where this share of what came in the second half was not handled in it, and
+#: more than two deviations of what chance brings.
+GROWTH: Final = 0.1
+
+#: A climb goes from rate to rate by about this ratio.
+_STRIDE: Final = 1.5
+
+
+def judged_ladder(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the ladder's cells with what ``find_capacity`` needs: latency_us and failed."""
+    half = cells["offered"] / 2
+    grown = cells["unfinished_end"] - cells["unfinished_half"]
+    growing = (grown > GROWTH * half) & (grown > 2 * np.sqrt(half))
+    saturated = cells["client_share"] >= SATURATED_CLIENT
+    failed = growing | saturated | (cells["completed_share"] < COMPLETED)
+    return cells.assign(latency_us=cells["request_p99_us"], failed=failed, saturated=saturated)
+
+
+def sustained(cells: pd.DataFrame, limit_ms: float) -> dict[str, bool]:
+    """Return mechanisms → whether they sustained the rate that each was offered, in one block."""
+    steps = judged_ladder(cells)
+    held = ~steps["failed"] & (steps["latency_us"] <= 1_000 * limit_ms)
+    return dict(zip(steps["mechanisms"], held.tolist(), strict=True))
+
+
+def rate_at(place: int, step: float) -> float:
+    """Return the rate of a place on the ladder: all variants share one, of whole numbers."""
+    return float(round(_ANCHOR * step**place))
+
+
+def place_below(rate: float, step: float) -> int:
+    """Return the highest place whose rate is at most this."""
+    return math.floor(math.log(rate / _ANCHOR, step))
+
+
+def rungs_around(edge: float, step: float, count: int) -> list[float]:
+    """Return so many rates of the ladder, ascending, in the middle of which lies the edge.
+
+    ``edge`` is a place, which may lie between two.
+    """
+    lowest = math.ceil(edge - count / 2)
+    return [rate_at(place, step) for place in range(lowest, lowest + count)]
+
+
+@dataclass(slots=True)
+class Climb:
+    """Looks for the edge of what is sustained: up from a rate that is, down from one that is not.
+
+    ``place`` is where to look next.
+    """
+
+    place: int
+    step: float
+    #: The highest place that was sustained, and the lowest that was not.
+    held: int | None = None
+    failed: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the edge lies between two places that were looked at."""
+        return self.held is not None and self.failed is not None
+
+    @property
+    def edge(self) -> float:
+        """The best guess of the edge so far, as a place."""
+        if self.held is not None and self.failed is not None:
+            return (self.held + self.failed) / 2
+        return float(self.place)
+
+    def note(self, *, held: bool) -> None:
+        """Hear whether the rate at ``place`` was sustained."""
+        stride = max(1, round(math.log(_STRIDE, self.step)))
+        if held:
+            self.held = self.place
+            self.place += stride
+        else:
+            self.failed = self.place
+            self.place -= stride
