@@ -49,12 +49,13 @@ class AsyncGatheredReads(Generic[T]):
 
     def call(self, key: str) -> asyncio.Future[T]:
         """Return what will be the outcome for the key."""
+        loop = self._lanes.loop
         # Everybody gets a future of their own: a caller who is cancelled cancels it.
-        future: asyncio.Future[T] = self._lanes.loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = [future]
-            self._lanes.offer()
+            self._lanes.offer(loop)
         else:
             waiting.append(future)
         return future
@@ -117,14 +118,15 @@ class AsyncGatheredWrites(Generic[T, V]):
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
-        future: asyncio.Future[T] = self._lanes.loop.create_future()
+        loop = self._lanes.loop
+        future: asyncio.Future[T] = loop.create_future()
         write = self._waiting.get(key)
         if write is None:
             self._waiting[key] = _Write(encoded, future)
         else:
             write.outdo(encoded, future)
             self._tally.add("write_absorbed")
-        self._lanes.offer()
+        self._lanes.offer(loop)
         return future
 
     def _next(self) -> Awaitable[None] | None:

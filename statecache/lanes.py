@@ -36,9 +36,8 @@ class Lanes:
             self._scheduled = False  # by a loop that runs no more
         return self._loop
 
-    def offer(self) -> None:
+    def offer(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
-        loop = self.loop
         if self._free and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._start)
@@ -54,11 +53,12 @@ class Lanes:
 
     def leave(self) -> None:
         """Let the next batch begin, though the one that calls this goes on."""
-        task = asyncio.current_task(self.loop)
+        loop = self.loop
+        task = asyncio.current_task(loop)
         if task is not None and task in self._in_lane:
             self._in_lane.discard(task)
             self._free += 1
-            self.offer()
+            self.offer(loop)
 
     async def _drive(self, batch: Awaitable[None]) -> None:
         try:
