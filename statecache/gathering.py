@@ -19,6 +19,7 @@ __all__ = ["AsyncGatheredReads", "AsyncGatheredWrites", "GatheredReads", "Gather
 
 T = TypeVar("T")
 V = TypeVar("V")
+B = TypeVar("B")
 
 #: Keys in a batch at most, and bytes of what is written.
 MAX_KEYS = 512
@@ -36,39 +37,73 @@ WRITE_LANES = 2
 ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
 
 
-class AsyncGatheredReads(Generic[T]):
+class _Gatherer(Generic[B]):
+    """What gatherers have in common: lanes of the event loop that is running."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._lanes: Lanes[B] | None = None
+
+    def _next(self) -> B | None:
+        """Return the next batch, if there is one."""
+        raise NotImplementedError
+
+    async def _run(self, batch: B) -> None:
+        """See to a batch, and answer its callers."""
+        raise NotImplementedError
+
+    def _drop(self, batch: B) -> None:
+        """Cancel the callers of a batch that did not begin."""
+        raise NotImplementedError
+
+    def _lanes_here(self) -> Lanes[B]:
+        lanes = self._lanes
+        # Asking for the running loop costs a system call before Python 3.12.
+        if lanes is None or not lanes.loop.is_running():
+            loop = asyncio.get_running_loop()
+            if lanes is None or lanes.loop is not loop:
+                self._begin()  # what waits in a loop that has ended, waits for ever
+                self._lanes = lanes = Lanes(
+                    loop, self._count, take=self._next, run=self._run, drop=self._drop
+                )
+        return lanes
+
+
+class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[T]):
     """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares."""
 
     def __init__(self, read_many: ReadMany[T]) -> None:
         self._read_many = read_many
-        in_each_process(self._begin)
+        super().__init__(READ_LANES)
 
     def _begin(self) -> None:
+        super()._begin()
         self._waiting: dict[str, list[asyncio.Future[T]]] = {}
-        self._lanes = Lanes(READ_LANES, self._next)
 
     def call(self, key: str) -> asyncio.Future[T]:
         """Return what will be the outcome for the key."""
-        loop = self._lanes.loop
+        lanes = self._lanes_here()
         # Everybody gets a future of their own: a caller who is cancelled cancels it.
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = lanes.loop.create_future()
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = [future]
-            self._lanes.offer(loop)
+            lanes.offer()
         else:
             waiting.append(future)
         return future
 
-    def _next(self) -> Awaitable[None] | None:
+    def _next(self) -> dict[str, list[asyncio.Future[T]]] | None:
         if not self._waiting:
             return None
         batch = self._waiting
         if len(batch) > MAX_KEYS:
-            batch = {key: self._waiting.pop(key) for key in list(batch)[:MAX_KEYS]}
-        else:
-            self._waiting = {}
-        return self._run(batch)
+            return {key: self._waiting.pop(key) for key in list(batch)[:MAX_KEYS]}
+        self._waiting = {}
+        return batch
 
     async def _run(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
         try:
@@ -82,8 +117,12 @@ class AsyncGatheredReads(Generic[T]):
         for key, futures in batch.items():
             answer(futures, outcomes[key])
 
+    def _drop(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
+        for futures in batch.values():
+            fail(futures, asyncio.CancelledError())
 
-class AsyncGatheredWrites(Generic[T, V]):
+
+class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
     """Commits what callers write one by one (``None`` deletes), in order per key.
 
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
@@ -107,29 +146,29 @@ class AsyncGatheredWrites(Generic[T, V]):
         self._commit = commit
         self._pass_on = pass_on
         self._tally = tally
-        in_each_process(self._begin)
+        super().__init__(WRITE_LANES)
 
     def _begin(self) -> None:
+        super()._begin()
         self._waiting: dict[str, _Write[T]] = {}
         #: Keys that are being committed, for whose end their next writes wait; versions order the
         #: rest.
         self._committing: set[str] = set()
-        self._lanes = Lanes(WRITE_LANES, self._next)
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
-        loop = self._lanes.loop
-        future: asyncio.Future[T] = loop.create_future()
+        lanes = self._lanes_here()
+        future: asyncio.Future[T] = lanes.loop.create_future()
         write = self._waiting.get(key)
         if write is None:
             self._waiting[key] = _Write(encoded, future)
         else:
             write.outdo(encoded, future)
             self._tally.add("write_absorbed")
-        self._lanes.offer(loop)
+        lanes.offer()
         return future
 
-    def _next(self) -> Awaitable[None] | None:
+    def _next(self) -> dict[str, _Write[T]] | None:
         least = WORTH_A_BATCH if self._committing else 1
         if len(self._waiting) < least:
             return None
@@ -149,7 +188,7 @@ class AsyncGatheredWrites(Generic[T, V]):
         for key in batch:
             del self._waiting[key]
         self._committing.update(batch)
-        return self._run(batch)
+        return batch
 
     async def _run(self, batch: dict[str, _Write[T]]) -> None:
         try:
@@ -157,7 +196,8 @@ class AsyncGatheredWrites(Generic[T, V]):
                 committed = await self._commit_all(batch)
             finally:
                 self._committing.difference_update(batch)
-                self._lanes.leave()
+                if self._lanes is not None:
+                    self._lanes.leave()
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
@@ -165,6 +205,10 @@ class AsyncGatheredWrites(Generic[T, V]):
         except BaseException as error:
             _fail_all(batch, error)
             raise
+
+    def _drop(self, batch: dict[str, _Write[T]]) -> None:
+        self._committing.difference_update(batch)
+        _fail_all(batch, asyncio.CancelledError())
 
     async def _commit_all(
         self, batch: dict[str, _Write[T]]

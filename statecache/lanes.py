@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from statecache.forking import in_each_child, leave_to_parent
 
@@ -13,58 +13,75 @@ __all__ = ["Lanes", "answer", "fail"]
 T = TypeVar("T")
 
 
-class Lanes:
-    """Runs batches, so many at a time; what is offered in one turn of the loop is one batch."""
+class Lanes(Generic[T]):
+    """Runs batches, so many at a time; what is offered in one turn of the loop is one batch.
 
-    def __init__(self, count: int, take: Callable[[], Awaitable[None] | None]) -> None:
+    ``take`` returns a batch, ``run`` sees to it, and ``drop`` hears of one that was cancelled
+    before it began.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        count: int,
+        *,
+        take: Callable[[], T | None],
+        run: Callable[[T], Awaitable[None]],
+        drop: Callable[[T], None],
+    ) -> None:
+        self.loop = loop
         self._free = count
-        self._take = take
+        self._take, self._run, self._drop = take, run, drop
         self._scheduled = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._unbegun: dict[asyncio.Task[Any], T] = {}
         self._in_lane: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         in_each_child(self._begin)
 
     def _begin(self) -> None:
         leave_to_parent(self._tasks)  # what they wait for is on connections of its own
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The running event loop; asking for it anew costs a system call before Python 3.12."""
-        if self._loop is None or not self._loop.is_running():
-            self._loop = asyncio.get_running_loop()
-            self._scheduled = False  # by a loop that runs no more
-        return self._loop
-
-    def offer(self, loop: asyncio.AbstractEventLoop) -> None:
+    def offer(self) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
         if self._free and not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._start)
+            self.loop.call_soon(self._start)
+
+    def leave(self) -> None:
+        """Let the next batch begin, though the one that calls this goes on."""
+        self._leave(asyncio.current_task(self.loop))
 
     def _start(self) -> None:
         self._scheduled = False
         while self._free and (batch := self._take()) is not None:
             self._free -= 1
             task = self.loop.create_task(self._drive(batch))
+            self._unbegun[task] = batch
             self._in_lane.add(task)
             self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._end)
 
-    def leave(self) -> None:
-        """Let the next batch begin, though the one that calls this goes on."""
-        loop = self.loop
-        task = asyncio.current_task(loop)
-        if task is not None and task in self._in_lane:
+    async def _drive(self, batch: T) -> None:
+        task = asyncio.current_task(self.loop)
+        if task is not None:
+            del self._unbegun[task]
+        try:
+            await self._run(batch)
+        finally:
+            self._leave(task)
+
+    def _leave(self, task: asyncio.Task[Any] | None) -> None:
+        if task in self._in_lane and not self.loop.is_closed():
             self._in_lane.discard(task)
             self._free += 1
-            self.offer(loop)
+            self.offer()
 
-    async def _drive(self, batch: Awaitable[None]) -> None:
-        try:
-            await batch
-        finally:
-            self.leave()
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        batch = self._unbegun.pop(task, None)
+        if batch is not None:
+            self._drop(batch)
+            self._leave(task)
 
 
 def answer(futures: list[asyncio.Future[T]], outcome: T) -> None:

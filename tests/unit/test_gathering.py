@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -457,3 +458,66 @@ def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
         assert any(isinstance(result, ConnectionError) for result in results)
 
     run(test)
+
+
+def test_one_event_loop_may_follow_another() -> None:
+    backend = Backend()
+    reads: AsyncGatheredReads[str] = AsyncGatheredReads(backend.read)
+    writes = backend.writes()
+
+    async def test() -> None:
+        assert await reads.call("a") == f"a#{len(backend.batches)}"
+        assert await writes.call("a", b"1") == len(backend.batches)
+
+    run(test)
+    run(test)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_batches_that_were_cancelled_before_they_began_leave_nothing_behind(reads: bool) -> None:
+    backend = Backend()
+    gathered: AsyncGatheredReads[str] = AsyncGatheredReads(backend.read)
+    call: Callable[[], asyncio.Future[Any]] = partial(gathered.call, "a")
+    if not reads:
+        call = partial(backend.writes().call, "a", b"1")
+
+    async def test() -> None:
+        this = asyncio.current_task()
+
+        def cancel_others() -> None:
+            for task in asyncio.all_tasks():
+                if task is not this:
+                    task.cancel()
+
+        for _ in range(5):  # more than there are lanes
+            call()
+            caller = call()
+            asyncio.get_running_loop().call_soon(cancel_others)  # right after the batch is made
+            await asyncio.wait([caller])
+            assert caller.cancelled()
+        assert backend.batches == []
+        await call()
+        assert len(backend.batches) == 1
+
+    run(test)
+
+
+def test_a_loop_that_ended_with_a_batch_under_way_does_not_hold_up_the_next() -> None:
+    backend = Backend(held=True)
+    writes = backend.writes()
+
+    async def leave_waiting() -> None:
+        writes.call("a", b"1")
+        await turns()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_waiting())
+    loop.close()
+    left, backend.gate = backend.gate, asyncio.Event()
+    backend.gate.set()
+
+    async def test() -> None:
+        assert await writes.call("a", b"2") == 2
+
+    run(test)
+    del left  # on which the batch of the other loop waits
