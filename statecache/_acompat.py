@@ -23,14 +23,14 @@ __all__ = [
     "AsyncCall",
     "AsyncConnectionPool",
     "AsyncEvent",
+    "AsyncOutcome",
     "AsyncSlots",
-    "AsyncWrite",
     "Background",
     "Call",
     "ConnectionPool",
     "Event",
+    "Outcome",
     "Slots",
-    "Write",
     "async_finish",
     "async_sleep",
     "finish",
@@ -51,9 +51,9 @@ V = TypeVar("V")
 AsyncCall: TypeAlias = Callable[[list[str], Callable[[str], bool]], Awaitable[dict[str, T]]]
 Call: TypeAlias = Callable[[list[str], Callable[[str], bool]], dict[str, T]]
 
-#: Writes a state (trigger id, encoded; ``None`` deletes) and returns what became of it.
-AsyncWrite: TypeAlias = Callable[[str, bytes | None], Awaitable[Found]]
-Write: TypeAlias = Callable[[str, bytes | None], Found]
+#: What is returned by a function that leaves the waiting to its caller.
+AsyncOutcome: TypeAlias = Awaitable[Found]
+Outcome: TypeAlias = Found
 
 
 async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from statecache._acompat import AsyncWrite
+from statecache._acompat import AsyncOutcome
 from statecache._async.table import AsyncStateTable
 from statecache.codec import decode_state
 from statecache.config import CacheConfig
@@ -34,13 +34,12 @@ class AsyncStore:
         self._tally = tally
         #: Answers loads, once there is such a short way.
         self.short_way: MemoryTier | None = None
-        self._reads = AsyncGatheredReads(self._find_many) if config.gather else None
-        #: Stores a state, or deletes it where it is ``None``; gathered where that is wanted.
-        self.write: AsyncWrite = self._write_alone
+        self._reads, self._writes = None, None
         if config.gather:
-            halves = self._tells_a_cache
-            writes = AsyncGatheredWrites(self._commit, self._pass_on, tally, halves=halves)
-            self.write = writes.call
+            self._reads = AsyncGatheredReads(self._find_many)
+            self._writes = AsyncGatheredWrites(
+                self._commit, self._pass_on, tally, halves=self._tells_a_cache
+            )
 
     async def load(self, trigger_id: str) -> tuple[Any, Found]:
         """Return the decoded state, and what was found."""
@@ -55,6 +54,13 @@ class AsyncStore:
         """Return the same for many, in one round trip."""
         found = await self._find_many(trigger_ids)
         return {key: await self._decode(key, found[key]) for key in trigger_ids}
+
+    def write(self, trigger_id: str, encoded: bytes | None) -> AsyncOutcome:
+        """Store the state, or delete it where it is ``None``; gathered where that is wanted."""
+        if self._writes is not None:
+            found: AsyncOutcome = self._writes.call(trigger_id, encoded)
+            return found
+        return self._write_alone(trigger_id, encoded)
 
     async def write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
         """Store the states, delete those that are ``None``; return what became of each."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from statecache._acompat import Write
+from statecache._acompat import Outcome
 from statecache._sync.table import StateTable
 from statecache.codec import decode_state
 from statecache.config import CacheConfig
@@ -35,13 +35,12 @@ class Store:
         self._tally = tally
         #: Answers loads, once there is such a short way.
         self.short_way: MemoryTier | None = None
-        self._reads = GatheredReads(self._find_many) if config.gather else None
-        #: Stores a state, or deletes it where it is ``None``; gathered where that is wanted.
-        self.write: Write = self._write_alone
+        self._reads, self._writes = None, None
         if config.gather:
-            halves = self._tells_a_cache
-            writes = GatheredWrites(self._commit, self._pass_on, tally, halves=halves)
-            self.write = writes.call
+            self._reads = GatheredReads(self._find_many)
+            self._writes = GatheredWrites(
+                self._commit, self._pass_on, tally, halves=self._tells_a_cache
+            )
 
     def load(self, trigger_id: str) -> tuple[Any, Found]:
         """Return the decoded state, and what was found."""
@@ -56,6 +55,13 @@ class Store:
         """Return the same for many, in one round trip."""
         found = self._find_many(trigger_ids)
         return {key: self._decode(key, found[key]) for key in trigger_ids}
+
+    def write(self, trigger_id: str, encoded: bytes | None) -> Outcome:
+        """Store the state, or delete it where it is ``None``; gathered where that is wanted."""
+        if self._writes is not None:
+            found: Outcome = self._writes.call(trigger_id, encoded)
+            return found
+        return self._write_alone(trigger_id, encoded)
 
     def write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
         """Store the states, delete those that are ``None``; return what became of each."""
