@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from psycopg_pool import ConnectionPool
 from support.cache_server import CacheServer
 from support.interrupts import eventually
 from support.managers import CACHED
 from support.relay import relays
 from support.scratch import Scratch
 
+from statecache import CachedStateManager
 from statecache._sync.link import Link
 from statecache._sync.listener import TRUST_S, Listener
 from statecache.lookup import Row
@@ -226,6 +230,26 @@ def test_a_load_from_before_the_subscription_is_not_kept(scratch: Scratch) -> No
             listener.close()
             client.close()
             relayed.close()
+
+
+def test_a_manager_that_is_forgotten_stops_listening_at_once(scratch: Scratch) -> None:
+    def listeners() -> int:
+        return sum(thread.name == "statecache-listener" for thread in threading.enumerate())
+
+    client = redis.Redis.from_url(scratch.redis_url)
+    before = listeners()
+    with ConnectionPool(scratch.database_url, kwargs={"autocommit": True}, open=True) as pool:
+        manager = CachedStateManager(pool, client, config=scratch.config(**TIER))
+        manager.update_state("t", 1)
+        keep(manager)
+        assert listeners() == before + 1
+        gc.disable()  # nothing in it refers to itself
+        try:
+            del manager
+            eventually(lambda: listeners() == before)
+        finally:
+            gc.enable()
+    client.close()
 
 
 # Processes
