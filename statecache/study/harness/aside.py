@@ -13,6 +13,9 @@ __all__ = ["run_aside"]
 
 T = TypeVar("T")
 
+#: How late Ctrl-C may be noticed, in seconds.
+LONGEST_WAIT_S = 0.2
+
 
 def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main()`` in a thread with an event loop of its own, and return what it returns.
@@ -25,13 +28,12 @@ def run_aside(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     thread = threading.Thread(target=runner.run, name="statecache-aside", daemon=True)
     try:
         thread.start()
-        # Not a join: one that is interrupted takes the thread for ended.
-        runner.ended.wait()
+        runner.wait()
     except KeyboardInterrupt:
         # Starting a thread ends with a wait for it, which Ctrl-C may interrupt, too.
         runner.cancel()
         if thread.ident is not None:
-            runner.ended.wait()
+            runner.wait()
         raise
     result: T = runner.result()
     return result
@@ -42,7 +44,7 @@ class _Runner:
 
     def __init__(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._main = main
-        self.ended = threading.Event()
+        self._ended = threading.Event()
         self._cancelled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -56,7 +58,13 @@ class _Runner:
         except BaseException as error:  # raised again where somebody waits for it
             self._error = error
         finally:
-            self.ended.set()
+            self._ended.set()
+
+    def wait(self) -> None:
+        # Not a join: one that is interrupted takes the thread for ended. And in short waits: a
+        # signal that comes right before a wait begins is handled when that ends.
+        while not self._ended.wait(LONGEST_WAIT_S):
+            pass
 
     async def _noted(self) -> Any:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
