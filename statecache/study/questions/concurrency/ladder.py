@@ -9,10 +9,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-__all__ = ["Climb", "judged_ladder", "place_below", "rate_at", "rungs_around", "sustained"]
+__all__ = ["Climb", "judged_ladder", "place_below", "rate_at", "rungs_over", "sustained"]
 
 #: Where the geometric ladder of rates is anchored, in events a second.
 _ANCHOR: Final = 100.0
+
+#: The ladder reaches at least this far above what callers in a closed loop got.
+_ABOVE_PEAK: Final = 1.1
 
 #: A client above this share of a core is what limits.
 SATURATED_CLIENT: Final = 0.95
@@ -53,13 +56,16 @@ def place_below(rate: float, step: float) -> int:
     return math.floor(math.log(rate / _ANCHOR, step))
 
 
-def rungs_around(edge: float, step: float, count: int) -> list[float]:
-    """Return so many rates of the ladder, ascending, in the middle of which lies the edge.
+def rungs_over(peak: float, edge: float, step: float, count: int) -> list[float]:
+    """Return rates of the ladder, ascending, without a gap.
 
-    ``edge`` is a place, which may lie between two.
+    So many up to the first well above the ``peak``, which callers in a closed loop got, and so many
+    around the ``edge``, a place, which may lie between two: where a climb saw it fail once.
     """
+    top = math.ceil(math.log(_ABOVE_PEAK * peak / _ANCHOR, step))
     lowest = math.ceil(edge - count / 2)
-    return [rate_at(place, step) for place in range(lowest, lowest + count)]
+    places = range(min(top - count, lowest - 1) + 1, max(top, lowest + count - 1) + 1)
+    return [rate_at(place, step) for place in places]
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from statecache.study.questions.concurrency.ladder import (
     Climb,
     place_below,
     rate_at,
-    rungs_around,
+    rungs_over,
     sustained,
 )
 from statecache.study.questions.pairs import average
@@ -67,7 +67,7 @@ class ConcurrencySettings:
     callers: Sequence[int]
     seconds: float
     blocks: int
-    #: The ladder: the ratio of its rungs, their number, and the length of a cell.
+    #: The ladder: the ratio of its rungs, their number at least, and the length of a cell.
     step: float
     rungs: int
     ladder_seconds: float
@@ -110,12 +110,17 @@ class ConcurrencySettings:
         baseline = self._closed(NONE, DOCUMENTED_CALLERS)
         return [*curves, *self._costs(baseline), again(baseline)]
 
-    def ladder_conditions(self, edges: Mapping[str, float]) -> list[Condition]:
-        """Return the rungs of every variant; ``edges`` are where a climb saw each of them fail."""
+    def ladder_conditions(
+        self, peaks: Mapping[str, float], edges: Mapping[str, float]
+    ) -> list[Condition]:
+        """Return the rungs of every variant.
+
+        ``peaks`` is what each did in a closed loop, ``edges`` where a climb saw each of them fail.
+        """
         return [
             self.rung(variant, rate)
             for variant in VARIANTS
-            for rate in rungs_around(edges[variant.name], self.step, self.rungs)
+            for rate in rungs_over(peaks[variant.name], edges[variant.name], self.step, self.rungs)
         ]
 
     def rung(self, variant: Variant, rate: float) -> Condition:
@@ -230,7 +235,9 @@ async def measure(
     }
     edges = await _climb(replace(chosen, on_progress=part(0.6, 0.1)), settings, peaks)
     climbing = replace(chosen, on_progress=part(0.7, 0.3))
-    ladder = await climbing.measure(settings.ladder_conditions(edges), settings.ladder_blocks)
+    ladder = await climbing.measure(
+        settings.ladder_conditions(peaks, edges), settings.ladder_blocks
+    )
     return ConcurrencyRun(settings, closed, ladder, pool)
 
 

@@ -140,7 +140,7 @@ def measured(findings: Findings) -> list[Measured]:
 def _capacities(findings: Findings, bound: float) -> list[Measured]:
     settings = findings.run.settings
     ladder = (
-        f"ladder of {settings.rungs} rates at a ratio of {settings.step:g}, "
+        f"ladder of {settings.rungs} rates or more at a ratio of {settings.step:g}, "
         f"{settings.ladder_seconds:g} s each, Poisson arrivals"
     )
     steps, evidence = judged_ladder(findings.run.ladder.cells), _evidence(findings)

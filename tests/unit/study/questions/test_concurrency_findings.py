@@ -98,7 +98,7 @@ def run_of(*, client_share: float = 0.2, chosen: ConcurrencySettings = SETTINGS)
         )
     histograms = []
     for block, condition in itertools.product(
-        range(chosen.ladder_blocks), chosen.ladder_conditions(edges(chosen))
+        range(chosen.ladder_blocks), chosen.ladder_conditions(PEAKS, edges(chosen))
     ):
         rate = condition.labels["offered_s"]
         # 50 ms at 80 % of the peak, and steeper than any queue.

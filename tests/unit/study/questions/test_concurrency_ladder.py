@@ -12,19 +12,28 @@ from statecache.study.questions.concurrency.ladder import (
     Climb,
     place_below,
     rate_at,
-    rungs_around,
+    rungs_over,
     sustained,
 )
 
 steps = st.floats(1.05, 2.0)
 
 
-@given(st.floats(-20, 60), steps, st.integers(2, 8))
-def test_the_edge_lies_in_the_middle_of_the_rungs(edge: float, step: float, count: int) -> None:
-    rungs = rungs_around(edge, step, count)
-    lowest = math.ceil(edge - count / 2)
-    assert rungs == [rate_at(lowest + place, step) for place in range(count)]
-    assert lowest - 0.5 <= edge <= lowest + count - 0.5
+@given(st.floats(20, 1e5), st.integers(-6, 6), steps, st.integers(2, 8))
+def test_the_rungs_reach_above_the_peak_and_lie_around_the_edge(
+    peak: float, off: int, step: float, count: int
+) -> None:
+    edge = place_below(peak, step) + off + 0.5
+    rungs = rungs_over(peak, edge, step, count)
+    assert rungs == sorted(rungs)
+    assert len(rungs) >= count
+    assert rungs[-1] > peak * 1.05 - 1
+    # A rung below the edge and one above, where each half of the count is one at least.
+    assert rungs[0] <= rate_at(math.floor(edge), step)
+    assert rungs[-1] >= rate_at(math.ceil(edge), step)
+    # All variants share one ladder, without a gap.
+    lowest = place_below(rungs[0] * 1.02 + 1, step)
+    assert set(rungs) <= {rate_at(lowest + n, step) for n in range(-60, 120)}
 
 
 @given(st.floats(20, 1e5), steps)
