@@ -1,4 +1,4 @@
-"""Connections to Redis that fail fast, in twins: how to make one.
+"""How to make connections to Redis that fail fast, in twins.
 
 They take address, credentials and TLS from a client. Its other settings stay behind: a client's
 defaults may hold a call for a minute (10 retries of 5 s), decode bytes, or turn the 101st caller

@@ -246,8 +246,8 @@ async def _climb(
 ) -> dict[str, float]:
     """Return where each variant fails, as a place on the ladder, seen once.
 
-    Each begins below what it did in a closed loop, from which no one knows what an open loop with
-    other numbers in flight sustains.
+    Each begins right below what it did in a closed loop: with other numbers in flight an open loop
+    may sustain more, or less.
     """
     climbs = {
         variant.name: Climb(place_below(peaks[variant.name], settings.step), settings.step)
