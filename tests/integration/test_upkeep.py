@@ -46,6 +46,13 @@ def plain(scratch: Scratch) -> Iterator[StateManager]:
         yield opened
 
 
+def loaded_from_a_cache(manager: Any, names: list[str]) -> dict[str, Any] | None:
+    """Load states, which is None where the database had to be asked for one of them."""
+    before = manager.get_cache_stats().db_reads
+    states: dict[str, Any] = manager.load_states(names)
+    return states if manager.get_cache_stats().db_reads == before else None
+
+
 # Invalidating
 
 
@@ -59,10 +66,8 @@ def test_invalidated_states_are_read_anew(cached: Any, other: Any, plain: StateM
     for one in (cached, other):
         eventually(lambda one=one: one.load_states(names[:3]) == dict.fromkeys(names[:3], "after"))
     assert cached.load_state("t4") == "before", "it alone was not invalidated"
-    hits = cached.get_cache_stats().hits
-    assert cached.load_states(names[:3]) == dict.fromkeys(names[:3], "after")
-    stats = cached.get_cache_stats()
-    assert stats.hits + stats.memory_hits > hits, "and they are cached again"
+    # Read in the millisecond of a fence, a state is not cached: it might be older than the fence.
+    eventually(lambda: loaded_from_a_cache(cached, names[:3]) == dict.fromkeys(names[:3], "after"))
 
 
 def test_everything_invalidated(cached: Any, other: Any, plain: StateManager) -> None:
