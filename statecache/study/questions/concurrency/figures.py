@@ -216,7 +216,7 @@ def capacity_picture(findings: Findings) -> Picture:
         caption=(
             "Event capacity: the highest offered rate with a 99th percentile of at most "
             f"{findings.run.settings.limit_ms:g} ms, at least 99 % completed, no growing backlog "
-            "and a client below 95 % of a core; bars: 95 %. Gathering alone beside gathering with "
+            "and no saturated client; bars: 95 %. Gathering alone beside gathering with "
             f"{_named(REDIS.name)} shows what the cache adds. {_about(findings)}."
         ),
         table=pd.DataFrame(

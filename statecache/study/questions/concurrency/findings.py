@@ -45,7 +45,7 @@ class Findings:
 
     ``ladder``: a row for each mechanisms and rung: mechanisms, offered_s, p99_us, p99_low,
     p99_high (geometric mean over the blocks), pooled_p99_us (NaN below 10,000 latencies),
-    latencies, failed (share of the blocks), saturated (share), client_share, late_p99_us.
+    latencies, failed, busy and saturated (shares of the blocks), client_share, late_p99_us.
     """
 
     run: ConcurrencyRun
@@ -101,7 +101,7 @@ def find(run: ConcurrencyRun) -> Findings:
             for callers in settings.callers
         ]
     )
-    steps = judged_ladder(run.ladder.cells)
+    steps = judged_ladder(run.ladder.cells, settings.limit_ms)
     baseline = cell_name(NONE.name, DOCUMENTED_CALLERS)
     share = reads_in_time(cells[cells["cell"] == ONE_BY_ONE], 0.5)
     return Findings(
@@ -207,6 +207,7 @@ def _ladder(steps: pd.DataFrame, histograms: pd.DataFrame) -> pd.DataFrame:
                 else math.nan,
                 "latencies": count,
                 "failed": float(group["failed"].mean()),
+                "busy": float(group["busy"].mean()),
                 "saturated": float(group["saturated"].mean()),
                 "client_share": float(group["client_share"].mean()),
                 "late_p99_us": float(group["late_p99_us"].median()),

@@ -9,7 +9,16 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-__all__ = ["Climb", "judged_ladder", "place_below", "rate_at", "rungs_over", "sustained"]
+__all__ = [
+    "LATE",
+    "SATURATED_CLIENT",
+    "Climb",
+    "judged_ladder",
+    "place_below",
+    "rate_at",
+    "rungs_over",
+    "sustained",
+]
 
 #: Where the geometric ladder of rates is anchored, in events a second.
 _ANCHOR: Final = 100.0
@@ -17,8 +26,11 @@ _ANCHOR: Final = 100.0
 #: The ladder reaches at least this far above what callers in a closed loop got.
 _ABOVE_PEAK: Final = 1.1
 
-#: A client above this share of a core is what limits.
+#: A client that uses this share of a core and starts events later (99th percentile) than this share
+#: of the limit is what limits. One that is busy and yet on time is not: gathering takes one by one
+#: what comes one by one, with CPU time that is free, and makes larger batches of more.
 SATURATED_CLIENT: Final = 0.95
+LATE: Final = 0.1
 #: Fewer of the offered events than this is not a rate that is sustained.
 COMPLETED: Final = 0.99
 #: A backlog grows where this share of what came in the second half was not handled in it, and
@@ -29,19 +41,25 @@ GROWTH: Final = 0.1
 _STRIDE: Final = 1.5
 
 
-def judged_ladder(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the ladder's cells with what ``find_capacity`` needs: latency_us and failed."""
+def judged_ladder(cells: pd.DataFrame, limit_ms: float) -> pd.DataFrame:
+    """Return the ladder's cells with what ``find_capacity`` needs: latency_us and failed.
+
+    And with what a reader wants to know of the client: busy, saturated.
+    """
     half = cells["offered"] / 2
     grown = cells["unfinished_end"] - cells["unfinished_half"]
     growing = (grown > GROWTH * half) & (grown > 2 * np.sqrt(half))
-    saturated = cells["client_share"] >= SATURATED_CLIENT
+    busy = cells["client_share"] >= SATURATED_CLIENT
+    saturated = busy & (cells["late_p99_us"] > LATE * 1_000 * limit_ms)
     failed = growing | saturated | (cells["completed_share"] < COMPLETED)
-    return cells.assign(latency_us=cells["request_p99_us"], failed=failed, saturated=saturated)
+    return cells.assign(
+        latency_us=cells["request_p99_us"], failed=failed, busy=busy, saturated=saturated
+    )
 
 
 def sustained(cells: pd.DataFrame, limit_ms: float) -> dict[str, bool]:
     """Return mechanisms → whether they sustained the rate that each was offered, in one block."""
-    steps = judged_ladder(cells)
+    steps = judged_ladder(cells, limit_ms)
     held = ~steps["failed"] & (steps["latency_us"] <= 1_000 * limit_ms)
     return dict(zip(steps["mechanisms"], held.tolist(), strict=True))
 

@@ -12,7 +12,7 @@ from statecache.study.questions.concurrency.findings import (
     assert_agreement,
     capacity_gain,
 )
-from statecache.study.questions.concurrency.ladder import judged_ladder
+from statecache.study.questions.concurrency.ladder import LATE, SATURATED_CLIENT, judged_ladder
 from statecache.study.questions.concurrency.measure import (
     DOCUMENTED_CALLERS,
     NOTEBOOK,
@@ -25,6 +25,7 @@ from statecache.study.questions.wording import (
     bottleneck_sentence,
     busy_sentences,
     network_sentence,
+    percent,
     with_interval,
 )
 from statecache.study.verdicts import LEVEL, Measured
@@ -143,7 +144,8 @@ def _capacities(findings: Findings, bound: float) -> list[Measured]:
         f"ladder of {settings.rungs} rates or more at a ratio of {settings.step:g}, "
         f"{settings.ladder_seconds:g} s each, Poisson arrivals"
     )
-    steps, evidence = judged_ladder(findings.run.ladder.cells), _evidence(findings)
+    steps = judged_ladder(findings.run.ladder.cells, settings.limit_ms)
+    evidence = _evidence(findings)
     found = []
     for claim, variant in (("event_capacity_uncached", NONE), ("event_capacity_cached", REDIS)):
         capacity = find_capacity(
@@ -237,7 +239,7 @@ def limits(findings: Findings) -> list[str]:
             "Rungs with fewer than 10,000 latencies have no 99th percentile of their own: what is "
             "read off the ladder is the mean over the blocks of what each block showed."
         )
-    late = int((ladder["late_p99_us"] > 100 * settings.limit_ms).sum())
+    late = int((ladder["late_p99_us"] > LATE * 1_000 * settings.limit_ms).sum())
     if late:
         said.append(
             f"At {late} of {len(ladder)} rungs the driver started events later than a tenth of "
@@ -245,10 +247,13 @@ def limits(findings: Findings) -> list[str]:
             "an event was due, so the capacity is rather higher than shown."
         )
     said += busy_sentences(findings.curve["client_share"], "closed loops")
-    saturated = ladder[ladder["saturated"] > 0]
-    if len(saturated):
+    busy, saturated = (int((ladder[name] > 0).sum()) for name in ("busy", "saturated"))
+    if busy:
         said.append(
-            f"At {len(saturated)} rungs the client itself was saturated (95 % of a core), which "
-            "ends the ladder: there the capacity is the client's, not the servers'."
+            f"At {busy} of {len(ladder)} rungs the client used more than "
+            f"{percent(SATURATED_CLIENT)} of a core. With events still started on time that is no "
+            "limit: gathering spends what is free on small batches. Where they were late as well, "
+            f"at {saturated} rungs, the client was saturated and the rung counts as not sustained: "
+            "the capacity there is the client's, not the servers'."
         )
     return [*said, network_sentence(findings.profile)]

@@ -8,7 +8,9 @@ import pandas as pd
 
 from statecache.study.harness.variants import GATHER, NONE
 from statecache.study.questions.concurrency.findings import Findings
+from statecache.study.questions.concurrency.ladder import SATURATED_CLIENT
 from statecache.study.questions.concurrency.measure import VARIANTS
+from statecache.study.questions.wording import percent
 
 __all__ = [
     "CURVE_FORMATS",
@@ -104,5 +106,6 @@ def ladder_caption(findings: Findings) -> str:
     return (
         f"Offered rates, {findings.run.settings.ladder_blocks} blocks, at most "
         f"{findings.run.settings.in_flight} events in flight, profile {findings.profile}. Not "
-        "sustained: fewer than 99 % completed, a growing backlog, or a client above 95 % of a core."
+        "sustained: fewer than 99 % completed, a growing backlog, or a saturated client (above "
+        f"{percent(SATURATED_CLIENT)} of a core, and late)."
     )

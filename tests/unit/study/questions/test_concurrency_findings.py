@@ -160,7 +160,7 @@ def test_planted_capacities_and_their_ratio_are_found() -> None:
     "change",
     [
         {"completed_share": 0.98},
-        {"client_share": 0.96},
+        {"client_share": 0.96, "late_p99_us": 5_100},
         {"unfinished_half": 100, "unfinished_end": 400},
     ],
     ids=["lost", "saturated", "backlog"],
@@ -177,6 +177,28 @@ def test_a_rung_that_was_not_sustained_ends_the_ladder_whatever_its_latency(
     capacity = find(run).capacities["none"].interval.mean
     assert first <= capacity < first * SETTINGS.step
     assert capacity < 0.8 * PEAKS["none"] / 1.2
+
+
+@pytest.mark.parametrize("change", [{"client_share": 0.99}, {"late_p99_us": 5_100}])
+def test_a_client_that_is_busy_or_late_for_another_reason_is_not_saturated(
+    change: dict[str, float],
+) -> None:
+    run = run_of()
+    for column, value in change.items():
+        run.ladder.cells[column] = value
+    findings = find(run)
+    assert findings.capacities["none"].interval.mean == pytest.approx(800, rel=1e-6)
+    assert findings.ladder["busy"].all() == ("client_share" in change)
+    assert not findings.ladder["saturated"].any()
+
+
+def test_saturated_clients_are_told_of() -> None:
+    run = run_of(client_share=0.99)
+    run.ladder.cells.loc[run.ladder.cells["mechanisms"] == "none", "late_p99_us"] = 5_100
+    rungs = len(run.ladder.cells[run.ladder.cells["block"] == 0])
+    said = next(one for one in sentences.limits(find(run)) if "saturated" in one)
+    assert said.startswith(f"At {rungs} of {rungs} rungs the client used more than 95 % of a core.")
+    assert f"at {SETTINGS.rungs} rungs, the client was saturated" in said
 
 
 def test_a_rung_in_which_nothing_was_handled_failed_and_breaks_nothing() -> None:

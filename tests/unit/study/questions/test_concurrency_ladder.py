@@ -67,7 +67,7 @@ def test_a_climb_that_did_not_come_to_an_end_goes_on_from_where_it_is() -> None:
 
 SOUND = {
     "mechanisms": "redis", "offered": 100, "unfinished_half": 5, "unfinished_end": 5,
-    "client_share": 0.5, "completed_share": 1.0, "request_p99_us": 49_000.0,
+    "client_share": 0.5, "late_p99_us": 100.0, "completed_share": 1.0, "request_p99_us": 49_000.0,
 }  # fmt: skip
 
 
@@ -77,7 +77,8 @@ SOUND = {
         ({}, True),
         ({"request_p99_us": 51_000.0}, False),
         ({"completed_share": 0.98}, False),
-        ({"client_share": 0.96}, False),
+        ({"client_share": 0.96}, True),
+        ({"client_share": 0.96, "late_p99_us": 5_100.0}, False),
         ({"unfinished_end": 40}, False),
     ],
 )
