@@ -11,6 +11,7 @@ import threading
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -31,9 +32,9 @@ __all__ = [
     "Event",
     "Outcome",
     "Slots",
-    "async_finish",
+    "async_finishing",
     "async_sleep",
-    "finish",
+    "finishing",
     "sleep",
 ]
 
@@ -56,8 +57,20 @@ AsyncOutcome: TypeAlias = Awaitable[Found]
 Outcome: TypeAlias = Found
 
 
-async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:
-    """Call a function that goes on to its end, also where the caller is cancelled meanwhile.
+def async_finishing(
+    function: Callable[[V], Coroutine[Any, Any, None]],
+) -> Callable[[V], Coroutine[Any, Any, None]]:
+    """Return a function that goes on to its end, also where its caller is cancelled meanwhile."""
+    return partial(_finish, function)
+
+
+def finishing(function: Callable[[V], None]) -> Callable[[V], None]:
+    """Return the function itself: an interrupt hits at least no function of ours around it."""
+    return function
+
+
+async def _finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:
+    """Call the function.
 
     A task of its own costs more than most calls: it is made only for one that has to wait.
     """
@@ -85,11 +98,6 @@ async def async_finish(function: Callable[[V], Coroutine[Any, Any, None]], value
         await rest()
 
     await asyncio.shield(go_on())
-
-
-def finish(function: Callable[[V], None], value: V) -> None:
-    """Call a function."""
-    function(value)
 
 
 class _Slots:
@@ -155,7 +163,10 @@ class AsyncBackground:
         """Run the function, unless it runs already in this loop or this was closed."""
         if self._closed:
             return
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # called by the garbage collector, of what another loop has left
+            return
         task = self._task
         if task is None or task.done() or task.get_loop() is not loop:
             self._task = loop.create_task(self._run(), name=self._name)

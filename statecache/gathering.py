@@ -7,7 +7,7 @@ way, makes up the next batch. Nobody waits for others to come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from statecache.errors import ConfigError, InvalidState
@@ -34,7 +34,7 @@ READ_LANES = 2
 #: Commits under way at a time: a second one, of other keys, while the first waits for the disk.
 WRITE_LANES = 2
 
-ReadMany: TypeAlias = Callable[[list[str]], Awaitable[dict[str, T]]]
+ReadMany: TypeAlias = Callable[[list[str]], Awaitable[Mapping[str, T | Exception]]]
 
 
 class _Gatherer(Generic[B]):
@@ -51,8 +51,8 @@ class _Gatherer(Generic[B]):
         """Return the next batch, if there is one."""
         raise NotImplementedError
 
-    async def _run(self, batch: B) -> None:
-        """See to a batch, and answer its callers."""
+    async def _run(self, batch: B, leave: Callable[[], None]) -> None:
+        """See to a batch, and answer its callers; ``leave`` lets the next one begin."""
         raise NotImplementedError
 
     def _drop(self, batch: B) -> None:
@@ -73,7 +73,10 @@ class _Gatherer(Generic[B]):
 
 
 class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[T]):
-    """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares."""
+    """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares.
+
+    An outcome that is an exception is raised to who asked for that key.
+    """
 
     def __init__(self, read_many: ReadMany[T]) -> None:
         self._read_many = read_many
@@ -105,7 +108,9 @@ class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[
         self._waiting = {}
         return batch
 
-    async def _run(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
+    async def _run(
+        self, batch: dict[str, list[asyncio.Future[T]]], _leave: Callable[[], None]
+    ) -> None:
         try:
             outcomes = await self._read_many(list(batch))
         except BaseException as error:
@@ -115,7 +120,11 @@ class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[
                 raise
             return
         for key, futures in batch.items():
-            answer(futures, outcomes[key])
+            outcome = outcomes[key]
+            if isinstance(outcome, Exception):
+                fail(futures, outcome)
+            else:
+                answer(futures, outcome)
 
     def _drop(self, batch: dict[str, list[asyncio.Future[T]]]) -> None:
         for futures in batch.values():
@@ -127,7 +136,8 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
 
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
     key that meet in one batch, the last one counts; each caller is answered when it is committed
-    and passed on. A refused state is its own caller's error, all else every caller's.
+    and passed on. A refused state is its own caller's error, all else every caller's. ``in_doubt``
+    hears of keys of a batch that was cancelled, perhaps between commit and passing on.
 
     A second batch is committed beside the first where enough writes to other keys wait. With
     ``halves`` a batch takes half of many that wait: while it is passed on the others are committed,
@@ -138,6 +148,7 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         self,
         commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
         pass_on: Callable[[V], Awaitable[dict[str, T]]],
+        in_doubt: Callable[[Iterable[str]], None],
         tally: Tally,
         *,
         halves: bool,
@@ -145,6 +156,7 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         self._halves = halves
         self._commit = commit
         self._pass_on = pass_on
+        self._in_doubt = in_doubt
         self._tally = tally
         super().__init__(WRITE_LANES)
 
@@ -190,19 +202,20 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         self._committing.update(batch)
         return batch
 
-    async def _run(self, batch: dict[str, _Write[T]]) -> None:
+    async def _run(self, batch: dict[str, _Write[T]], leave: Callable[[], None]) -> None:
+        committing = self._committing  # those of another event loop are another set
         try:
             try:
                 committed = await self._commit_all(batch)
             finally:
-                self._committing.difference_update(batch)
-                if self._lanes is not None:
-                    self._lanes.leave()
+                committing.difference_update(batch)
+                leave()
             for part, written in committed:
                 outcomes = await self._pass_on(written)
                 for key, write in part.items():
                     answer(write.futures, outcomes[key])
         except BaseException as error:
+            self._in_doubt(batch)
             _fail_all(batch, error)
             raise
 

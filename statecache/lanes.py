@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from statecache.forking import in_each_child, leave_to_parent
 
@@ -16,8 +16,9 @@ T = TypeVar("T")
 class Lanes(Generic[T]):
     """Runs batches, so many at a time; what is offered in one turn of the loop is one batch.
 
-    ``take`` returns a batch, ``run`` sees to it, and ``drop`` hears of one that was cancelled
-    before it began.
+    ``take`` returns a batch. ``run`` sees to it, and may call what it is passed with it to let the
+    next batch begin though this one goes on. ``drop`` hears of a batch that was cancelled before it
+    began.
     """
 
     def __init__(
@@ -26,16 +27,15 @@ class Lanes(Generic[T]):
         count: int,
         *,
         take: Callable[[], T | None],
-        run: Callable[[T], Awaitable[None]],
+        run: Callable[[T, Callable[[], None]], Awaitable[None]],
         drop: Callable[[T], None],
     ) -> None:
         self.loop = loop
+        self.run, self.drop = run, drop
+        self._take = take
         self._free = count
-        self._take, self._run, self._drop = take, run, drop
         self._scheduled = False
-        self._unbegun: dict[asyncio.Task[Any], T] = {}
-        self._in_lane: set[asyncio.Task[Any]] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         in_each_child(self._begin)
 
     def _begin(self) -> None:
@@ -47,41 +47,53 @@ class Lanes(Generic[T]):
             self._scheduled = True
             self.loop.call_soon(self._start)
 
-    def leave(self) -> None:
-        """Let the next batch begin, though the one that calls this goes on."""
-        self._leave(asyncio.current_task(self.loop))
+    def give_back(self) -> None:
+        """Let the next batch begin: a lane is free."""
+        if not self.loop.is_closed():
+            self._free += 1
+            self.offer()
 
     def _start(self) -> None:
         self._scheduled = False
         while self._free and (batch := self._take()) is not None:
             self._free -= 1
-            task = self.loop.create_task(self._drive(batch))
-            self._unbegun[task] = batch
-            self._in_lane.add(task)
+            lane = _Lane(self, batch)
+            # An eager task runs right here, as far as it gets.
+            task = self.loop.create_task(lane.drive())
             self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._end)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lane.end)
 
-    async def _drive(self, batch: T) -> None:
-        task = asyncio.current_task(self.loop)
-        if task is not None:
-            del self._unbegun[task]
+
+class _Lane(Generic[T]):
+    """A batch on its way."""
+
+    __slots__ = ("_batch", "_began", "_lanes", "_left")
+
+    def __init__(self, lanes: Lanes[T], batch: T) -> None:
+        self._lanes = lanes
+        self._batch = batch
+        self._began = self._left = False
+
+    async def drive(self) -> None:
+        """Run the batch."""
+        self._began = True
         try:
-            await self._run(batch)
+            await self._lanes.run(self._batch, self.leave)
         finally:
-            self._leave(task)
+            self.leave()
 
-    def _leave(self, task: asyncio.Task[Any] | None) -> None:
-        if task in self._in_lane and not self.loop.is_closed():
-            self._in_lane.discard(task)
-            self._free += 1
-            self.offer()
+    def leave(self) -> None:
+        """Let the next batch begin."""
+        if not self._left:
+            self._left = True
+            self._lanes.give_back()
 
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        batch = self._unbegun.pop(task, None)
-        if batch is not None:
-            self._drop(batch)
-            self._leave(task)
+    def end(self, _task: asyncio.Task[None]) -> None:
+        """See to what was cancelled before it began."""
+        if not self._began:
+            self._lanes.drop(self._batch)
+            self.leave()
 
 
 def answer(futures: list[asyncio.Future[T]], outcome: T) -> None:

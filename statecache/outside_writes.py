@@ -20,28 +20,37 @@ EVERY_KEY = ""
 _FUNCTION = """
     CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
-        changed text := '';
+        changed text[] := ARRAY[''];
         at bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     BEGIN
         IF TG_OP = 'UPDATE' THEN
-            NEW.version := OLD.version + 1;
+            changed := ARRAY[NEW.trigger_id];
+            IF NEW.trigger_id = OLD.trigger_id THEN
+                at := OLD.version + 1;
+            ELSE
+                -- Under its old id the state is gone; under the new one there may have been
+                -- another, at any version so far.
+                changed := changed || OLD.trigger_id;
+                at := greatest(at, OLD.version + 1, NEW.version);
+            END IF;
+            NEW.version := at;
             IF NEW.state_data IS NOT NULL THEN
                 NEW.deleted_at := NULL;
             END IF;
-            changed := NEW.trigger_id;
-            at := NEW.version;
         ELSIF TG_OP = 'DELETE' THEN
-            changed := OLD.trigger_id;
+            changed := ARRAY[OLD.trigger_id];
             at := greatest(at, OLD.version + 1);
         END IF;
-        INSERT INTO {dirty} AS d (trigger_id, version) VALUES (changed, at)
+        INSERT INTO {dirty} AS d (trigger_id, version)
+        SELECT id, at FROM unnest(changed) AS id ORDER BY id COLLATE "C"
         ON CONFLICT (trigger_id) DO UPDATE SET version = greatest(d.version, excluded.version);
         RETURN NEW;
     END $$
 """
 
 _TRIGGERS = {
-    "outside_update": "BEFORE UPDATE ON {table} FOR EACH ROW WHEN (NEW.version = OLD.version)",
+    "outside_update": "BEFORE UPDATE ON {table} FOR EACH ROW "
+    "WHEN (NEW.version = OLD.version OR NEW.trigger_id <> OLD.trigger_id)",
     # A purge removes rows that are deleted already, which no cache holds any more.
     "outside_delete": "AFTER DELETE ON {table} FOR EACH ROW WHEN (OLD.state_data IS NOT NULL)",
     "outside_truncate": "AFTER TRUNCATE ON {table} FOR EACH STATEMENT",

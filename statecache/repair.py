@@ -59,7 +59,8 @@ class Unrepaired:
             self._forget_each()
 
     def __contains__(self, key: str) -> bool:
-        return self._all is not None or key in self._marks
+        # In this order: when all keys come to count, they do so before each is forgotten.
+        return key in self._marks or self._all is not None
 
     def repaired(self, key: str, version: int) -> None:
         """Forget the key if the cache has taken it at ``version`` or later."""

@@ -27,7 +27,7 @@ class Statements:
     read: bytes
     #: ids → the same
     read_many: bytes
-    #: ids → the same, after whoever is writing these rows has ended
+    #: ids → the same; a row that somebody is writing right now comes as (trigger_id, 0, NULL)
     read_settled: bytes
     #: trigger_id, state
     write: bytes
@@ -76,7 +76,15 @@ _MARK_SOURCE = (
 
 #: Names that mean something else in these statements, where a schema may be called so, too.
 _TAKEN = frozenset(
-    {"excluded", "statecache_done", "statecache_fenced", "statecache_marked", "statecache_old"}
+    {
+        "excluded",
+        "statecache_asked",
+        "statecache_done",
+        "statecache_fenced",
+        "statecache_free",
+        "statecache_marked",
+        "statecache_old",
+    }
 )
 
 
@@ -118,9 +126,16 @@ def statements_for(schema: str) -> Statements:
     return Statements(
         read=render("SELECT {row} FROM {table} AS {t} WHERE trigger_id = %s"),
         read_many=render("SELECT {row} FROM {table} AS {t} WHERE trigger_id = ANY ({ids})"),
+        # It waits for nobody: when its caller has given up, PostgreSQL would go on waiting.
         read_settled=render(
-            "SELECT {row} FROM {table} AS {t} WHERE trigger_id = ANY ({ids}) "
-            'ORDER BY trigger_id COLLATE "C" FOR SHARE'
+            "WITH statecache_asked AS (SELECT {ids} AS ids), statecache_free AS "
+            "(SELECT {written} FROM {table} AS {t} "
+            "WHERE trigger_id = ANY ((SELECT ids FROM statecache_asked)::text[]) "
+            "FOR SHARE OF {t} SKIP LOCKED) "
+            "SELECT trigger_id, version, state_data FROM statecache_free UNION ALL "
+            "SELECT trigger_id, 0, NULL FROM {table} AS {t} "
+            "WHERE trigger_id = ANY ((SELECT ids FROM statecache_asked)::text[]) "
+            "AND trigger_id NOT IN (SELECT trigger_id FROM statecache_free)"
         ),
         write=render(
             "INSERT INTO {table} AS {t} (trigger_id, state_data) VALUES (%s, %s::jsonb) {upsert} "

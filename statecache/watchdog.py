@@ -49,7 +49,15 @@ class StatementLimit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _watch.running.discard(self)
+        try:
+            _watch.running.remove(self)
+            return
+        except KeyError:  # somebody hangs up on it
+            _watch.wait()
+        if self._overdue:
+            # Even if it ended just in time, its connection is broken: the pool is to see that, and
+            # not its next user.
+            self._connection.pgconn.finish()
         if self._overdue and isinstance(error, psycopg.Error):
             raise DatabaseError(
                 f"PostgreSQL did not answer within {self._seconds:g} s "
@@ -92,11 +100,19 @@ class _Watch:
             time.sleep(min(self.shortest_s / 4, LONGEST_PAUSE_S))
             now = time.monotonic()
             for limit in self.running.copy():
-                if limit.ends < now and self._claim(limit):
-                    limit.hang_up()
+                if limit.ends < now:
+                    with self._lock:
+                        # Of what has just ended the connection is somebody else's.
+                        if self._claim(limit):
+                            limit.hang_up()
+
+    def wait(self) -> None:
+        """Wait until who was claimed has been hung up on."""
+        with self._lock:
+            pass
 
     def _claim(self, limit: StatementLimit) -> bool:
-        """Whether it still runs: of what has just ended the connection is somebody else's."""
+        """Whether it still runs: only one can take it out of what does."""
         try:
             self.running.remove(limit)
         except KeyError:

@@ -32,6 +32,7 @@ class _TakenOver(asyncio.Protocol):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._transport: asyncio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self, seconds: float) -> None:
         """Connect within the time."""
@@ -46,11 +47,19 @@ class _TakenOver(asyncio.Protocol):
             notEnoughData=_MORE,
         )
         transport.set_protocol(self)
+        self._loop = asyncio.get_running_loop()
 
     async def disconnect(self) -> None:
         """Close the connection, without a word: who does not read would keep it open."""
-        self._abort()
-        await self._connection.disconnect()
+        with contextlib.suppress(RuntimeError):  # its event loop has ended
+            self._abort()
+            await self._connection.disconnect()
+
+    def forget(self) -> None:
+        """Close the connection, from anywhere; the event loop holds what nobody else does."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._abort)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell whoever waits, and redis-py, whose closing waits for it."""
@@ -98,6 +107,8 @@ class AsyncWire(_TakenOver):
             ends = loop.time() + seconds
             await self.connect(seconds)
             seconds = ends - loop.time()
+        elif self._loop is not loop:  # nobody would read the reply
+            raise _closed()
         self._send(command)
         waiter = self._waiter = loop.create_future()
         timer = loop.call_later(seconds, _give_up, waiter)
@@ -141,6 +152,8 @@ class Wire:
     def disconnect(self) -> None:
         """Close the connection."""
         self._connection.disconnect()
+
+    forget = disconnect
 
 
 class AsyncFeed(_TakenOver):

@@ -72,10 +72,13 @@ class AsyncCachedStore(AsyncStore):
             unrepaired=self._unrepaired,
             lifetimes=self._lifetimes,
         )
-        self._lookups = AsyncGatheredReads(self._look_up_many) if config.gather else None
+        self._lookups: AsyncGatheredReads[Found | Lookup] | None = None
+        if config.gather:
+            self._lookups = AsyncGatheredReads(self._look_up_many)
         # Nobody closes a manager that is simply forgotten.
         weakref.finalize(self, self._listener.stop)
         weakref.finalize(self, self._repairer.stop)
+        weakref.finalize(self, cache.link.forget)
 
     def stats(self, ttl_secs: float) -> CacheStats:
         """Return the counters, and how the cache is."""
@@ -150,9 +153,10 @@ class AsyncCachedStore(AsyncStore):
 
     async def _look_up(self, trigger_id: str) -> Found | Lookup:
         """Ask the cache; what it cannot answer comes back as it said so."""
-        if trigger_id in self._unrepaired:
-            return Lookup(reason="unrepaired")
         started, since = time.monotonic(), self._memory.changes
+        if trigger_id in self._unrepaired:
+            self._repairer.start()
+            return Lookup(reason="unrepaired")
         return self._hit(trigger_id, await self._cache.get(trigger_id), since, started)
 
     async def _look_up_many(self, trigger_ids: list[str]) -> dict[str, Found | Lookup]:
@@ -166,6 +170,7 @@ class AsyncCachedStore(AsyncStore):
             if payload is not None:
                 answers[trigger_id] = Found(payload, "memory")
             elif trigger_id in unrepaired:
+                self._repairer.start()
                 answers[trigger_id] = Lookup(reason="unrepaired")
             else:
                 asked.append(trigger_id)
@@ -230,13 +235,16 @@ class AsyncCachedStore(AsyncStore):
         failed = {}
         if len(stored) < len(written) or self._unrepaired:
             outdone = {key: row.version for key, row in written.items() if key not in stored}
-            self._memory.changed(outdone)  # nobody publishes what the cache did not take
             for key, row in written.items():
                 if outcomes.get(key, Put.FAILED).settled:
                     self._unrepaired.repaired(key, row.version)
                 else:
                     failed[key] = row.version
                     self._unrepaired.add(key, row.version)
+            # Nobody publishes what the cache did not take. In this order: a load that notes the
+            # changes before this one is noted keeps nothing, and one that does later finds the key
+            # unrepaired.
+            self._memory.changed(outdone)
         if failed or self._config.repair_poll_secs:
             self._repairer.start()
         return failed
@@ -250,6 +258,7 @@ class AsyncCachedStore(AsyncStore):
             for trigger_id in trigger_ids:
                 self._unrepaired.add(trigger_id, ANY_VERSION)
             self._repairer.start()
+        self._outdated(trigger_ids)  # what was loaded before the fence was set
 
     async def invalidate_all(self) -> None:
         """Fence off whatever begins with the prefix."""
@@ -257,15 +266,22 @@ class AsyncCachedStore(AsyncStore):
         if not await self._cache.invalidate_all():
             self._unrepaired.add_all()
             self._repairer.start()
+        self._memory.clear()  # what was loaded before the fences were set
 
-    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
+    def _in_doubt(
+        self, trigger_ids: Iterable[str] | None, error: BaseException | None = None
+    ) -> None:
         cause = None if error is None else error.__cause__
         if isinstance(error, ConfigError) or isinstance(cause, PoolTimeout):
             return  # it was never sent
-        ids = list(trigger_ids)
-        for trigger_id in ids:
-            self._unrepaired.add(trigger_id)
-        self._outdated(ids)
+        if trigger_ids is None:
+            self._unrepaired.add_all()
+            self._memory.clear()
+        else:
+            ids = list(trigger_ids)
+            for trigger_id in ids:
+                self._unrepaired.add(trigger_id)
+            self._outdated(ids)
         self._repairer.start()
 
     def _outdated(self, trigger_ids: list[str]) -> None:

@@ -30,6 +30,15 @@ def _strictness(lookup: Lookup) -> tuple[bool, int]:
     return lookup.reason in _ANEW, lookup.version
 
 
+def _still_valid(misses: Mapping[str, Lookup]) -> dict[str, Found]:
+    """Return what was only to be refreshed."""
+    return {
+        key: Found(lookup.payload, "hit")
+        for key, lookup in misses.items()
+        if lookup.payload is not None
+    }
+
+
 class AsyncFetcher:
     """Reads from the table, once for all who ask at a time, and hands on what it read.
 
@@ -71,7 +80,9 @@ class AsyncFetcher:
         if self._gathered is None:
             return (await self.fetch({trigger_id: lookup}))[trigger_id]
         known = self._missed.get(trigger_id, lookup)
-        self._missed[trigger_id] = max(known, lookup, key=_strictness)
+        # What may answer without PostgreSQL is what the cache said last.
+        strictest = max(known, lookup, key=_strictness)
+        self._missed[trigger_id] = strictest._replace(payload=lookup.payload)
         found: Found = await self._gathered.call(trigger_id)
         return found
 
@@ -86,10 +97,10 @@ class AsyncFetcher:
         try:
             outcomes = await self._flights.run(fences, call, anew=anew)
         except DatabaseError:
-            # What was only to be refreshed is still valid.
-            if any(lookup.payload is None for lookup in misses.values()):
+            valid = _still_valid(misses)
+            if len(valid) < len(misses):
                 raise
-            return {key: Found(lookup.payload, "hit") for key, lookup in misses.items()}
+            return valid
         if not anew:
             # A read that is shared began before this call: a cache that lost its contents in
             # between would not know of what was written meanwhile.
@@ -108,10 +119,14 @@ class AsyncFetcher:
                 self._tally.add("coalesced")
         return found
 
-    async def _fetch_gathered(self, trigger_ids: list[str]) -> dict[str, Found]:
+    async def _fetch_gathered(self, trigger_ids: list[str]) -> Mapping[str, Found | DatabaseError]:
         # What an earlier batch has taken along is asked for anew.
         anew = Lookup(reason="unrepaired")
-        return await self.fetch({key: self._missed.pop(key, anew) for key in trigger_ids})
+        misses = {key: self._missed.pop(key, anew) for key in trigger_ids}
+        try:
+            return await self.fetch(misses)
+        except DatabaseError as error:
+            return dict.fromkeys(trigger_ids, error) | _still_valid(misses)
 
     async def _read_and_fill(
         self,

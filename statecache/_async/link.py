@@ -56,6 +56,12 @@ class AsyncLink:
         self._closed = True
         await self._drop_idle()
 
+    def forget(self) -> None:
+        """Let the idle connections go, whose manager nobody closed."""
+        self._closed = True
+        while (wire := self._idle_wire()) is not None:
+            wire.forget()
+
     async def _exchange(self, wire: AsyncWire, packed: bytes, seconds: float) -> Any:
         try:
             reply = await wire.exchange(packed, seconds)
@@ -85,5 +91,5 @@ class AsyncLink:
         self._idle = []
 
     async def _drop_idle(self) -> None:
-        while self._idle:
-            await self._idle.pop().disconnect()
+        while (wire := self._idle_wire()) is not None:
+            await wire.disconnect()

@@ -50,10 +50,15 @@ class AsyncSingleFlight(Generic[T]):
         left = dict(fences)
         since = time.monotonic() if anew else 0.0
         while left:
-            led, joined = self._board(left, since)
-            if led:
-                for key, outcome in (await self._lead(led, call)).items():
-                    outcomes[key] = (outcome, False)
+            led: dict[str, _Flight[T]] = {}
+            try:
+                joined = self._board(left, since, led)
+                if led:
+                    for key, outcome in (await self._lead(led, call)).items():
+                        outcomes[key] = (outcome, False)
+            finally:  # wherever a thread was interrupted
+                if led:
+                    self._land(led)
             for key, (flight, landed) in joined.items():
                 await landed.wait()
                 if flight.started < since:
@@ -73,9 +78,9 @@ class AsyncSingleFlight(Generic[T]):
                     self._flights.pop(key, None)
 
     def _board(
-        self, fences: Mapping[str, int], since: float
-    ) -> tuple[dict[str, _Flight[T]], dict[str, tuple[_Flight[T], AsyncEvent]]]:
-        led: dict[str, _Flight[T]] = {}
+        self, fences: Mapping[str, int], since: float, led: dict[str, _Flight[T]]
+    ) -> dict[str, tuple[_Flight[T], AsyncEvent]]:
+        """Enter calls to lead in ``led``; return those to wait for."""
         joined: dict[str, tuple[_Flight[T], AsyncEvent]] = {}
         now = time.monotonic()
         with self._lock:
@@ -88,8 +93,9 @@ class AsyncSingleFlight(Generic[T]):
                     flight.landed = flight.landed or AsyncEvent()
                     joined[key] = flight, flight.landed
                 else:
-                    led[key] = self._flights[key] = _Flight(now, fence)
-        return led, joined
+                    flight = led[key] = _Flight(now, fence)  # first: it will be landed
+                    self._flights[key] = flight
+        return joined
 
     async def _lead(self, led: dict[str, _Flight[T]], call: AsyncCall[T]) -> dict[str, T]:
         try:
@@ -101,14 +107,15 @@ class AsyncSingleFlight(Generic[T]):
             for flight in led.values():
                 flight.error = error
             raise
-        finally:
-            with self._lock:
-                for key, flight in led.items():
-                    if self._flights.get(key) is flight:
-                        del self._flights[key]
-            for flight in led.values():
-                if flight.landed is not None:
-                    flight.landed.set()
+
+    def _land(self, led: dict[str, _Flight[T]]) -> None:
+        with self._lock:
+            for key, flight in led.items():
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+        for flight in led.values():
+            if flight.landed is not None:
+                flight.landed.set()
 
 
 class _Flight(Generic[T]):

@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finish, async_sleep
+from statecache._acompat import AsyncConnectionPool, AsyncSlots, async_finishing, async_sleep
 from statecache.config import CacheConfig
 from statecache.errors import (
     ConfigError,
@@ -60,7 +60,8 @@ class AsyncStateTable:
     async def read(self, trigger_ids: Sequence[str], *, settled: bool = False) -> dict[str, Row]:
         """Return the rows that there are, deleted ones included.
 
-        ``settled`` waits until whoever is writing these rows right now has ended.
+        With ``settled`` a row that somebody is writing right now comes without a state, at version
+        0: nobody knows what it will be.
         """
         if not trigger_ids:
             return {}
@@ -199,6 +200,7 @@ class AsyncStateTable:
             try:
                 if self._make_pool is not None:
                     await self.open()
+                put_back = async_finishing(self._pool.putconn)
                 connection = await self._pool.getconn()
                 try:
                     if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
@@ -220,7 +222,7 @@ class AsyncStateTable:
                                 await connection.set_autocommit(False)
                 finally:
                     # A caller who is cancelled right here would take the connection along.
-                    await async_finish(self._pool.putconn, connection)
+                    await put_back(connection)
             except psycopg.Error as error:
                 undone = isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
                 lost += _is_lost(error)

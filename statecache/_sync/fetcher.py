@@ -31,6 +31,15 @@ def _strictness(lookup: Lookup) -> tuple[bool, int]:
     return lookup.reason in _ANEW, lookup.version
 
 
+def _still_valid(misses: Mapping[str, Lookup]) -> dict[str, Found]:
+    """Return what was only to be refreshed."""
+    return {
+        key: Found(lookup.payload, "hit")
+        for key, lookup in misses.items()
+        if lookup.payload is not None
+    }
+
+
 class Fetcher:
     """Reads from the table, once for all who ask at a time, and hands on what it read.
 
@@ -72,7 +81,9 @@ class Fetcher:
         if self._gathered is None:
             return (self.fetch({trigger_id: lookup}))[trigger_id]
         known = self._missed.get(trigger_id, lookup)
-        self._missed[trigger_id] = max(known, lookup, key=_strictness)
+        # What may answer without PostgreSQL is what the cache said last.
+        strictest = max(known, lookup, key=_strictness)
+        self._missed[trigger_id] = strictest._replace(payload=lookup.payload)
         found: Found = self._gathered.call(trigger_id)
         return found
 
@@ -87,10 +98,10 @@ class Fetcher:
         try:
             outcomes = self._flights.run(fences, call, anew=anew)
         except DatabaseError:
-            # What was only to be refreshed is still valid.
-            if any(lookup.payload is None for lookup in misses.values()):
+            valid = _still_valid(misses)
+            if len(valid) < len(misses):
                 raise
-            return {key: Found(lookup.payload, "hit") for key, lookup in misses.items()}
+            return valid
         if not anew:
             # A read that is shared began before this call: a cache that lost its contents in
             # between would not know of what was written meanwhile.
@@ -109,10 +120,14 @@ class Fetcher:
                 self._tally.add("coalesced")
         return found
 
-    def _fetch_gathered(self, trigger_ids: list[str]) -> dict[str, Found]:
+    def _fetch_gathered(self, trigger_ids: list[str]) -> Mapping[str, Found | DatabaseError]:
         # What an earlier batch has taken along is asked for anew.
         anew = Lookup(reason="unrepaired")
-        return self.fetch({key: self._missed.pop(key, anew) for key in trigger_ids})
+        misses = {key: self._missed.pop(key, anew) for key in trigger_ids}
+        try:
+            return self.fetch(misses)
+        except DatabaseError as error:
+            return dict.fromkeys(trigger_ids, error) | _still_valid(misses)
 
     def _read_and_fill(
         self,

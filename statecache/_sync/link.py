@@ -57,6 +57,12 @@ class Link:
         self._closed = True
         self._drop_idle()
 
+    def forget(self) -> None:
+        """Let the idle connections go, whose manager nobody closed."""
+        self._closed = True
+        while (wire := self._idle_wire()) is not None:
+            wire.forget()
+
     def _exchange(self, wire: Wire, packed: bytes, seconds: float) -> Any:
         try:
             reply = wire.exchange(packed, seconds)
@@ -86,5 +92,5 @@ class Link:
         self._idle = []
 
     def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().disconnect()
+        while (wire := self._idle_wire()) is not None:
+            wire.disconnect()

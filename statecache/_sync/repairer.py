@@ -69,7 +69,9 @@ class Repairer(Background):
         # Of a write whose outcome is unknown the version is, too; PostgreSQL may be down.
         unknown = [key for key in marks if key not in known]
         rows = self._table.read(unknown, settled=True)
-        self._fence({key: row.version for key, row in rows.items()}, marks)
+        # A row that somebody is writing, perhaps on behalf of nobody, is left until that has ended.
+        ended = {key: row.version for key, row in rows.items() if row.version}
+        self._fence(ended, marks)
         wrong += [key for key in unknown if key not in rows]
         if wrong and self._cache.invalidate(wrong):
             for key in wrong:

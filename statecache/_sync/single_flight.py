@@ -51,10 +51,15 @@ class SingleFlight(Generic[T]):
         left = dict(fences)
         since = time.monotonic() if anew else 0.0
         while left:
-            led, joined = self._board(left, since)
-            if led:
-                for key, outcome in (self._lead(led, call)).items():
-                    outcomes[key] = (outcome, False)
+            led: dict[str, _Flight[T]] = {}
+            try:
+                joined = self._board(left, since, led)
+                if led:
+                    for key, outcome in (self._lead(led, call)).items():
+                        outcomes[key] = (outcome, False)
+            finally:  # wherever a thread was interrupted
+                if led:
+                    self._land(led)
             for key, (flight, landed) in joined.items():
                 landed.wait()
                 if flight.started < since:
@@ -74,9 +79,9 @@ class SingleFlight(Generic[T]):
                     self._flights.pop(key, None)
 
     def _board(
-        self, fences: Mapping[str, int], since: float
-    ) -> tuple[dict[str, _Flight[T]], dict[str, tuple[_Flight[T], Event]]]:
-        led: dict[str, _Flight[T]] = {}
+        self, fences: Mapping[str, int], since: float, led: dict[str, _Flight[T]]
+    ) -> dict[str, tuple[_Flight[T], Event]]:
+        """Enter calls to lead in ``led``; return those to wait for."""
         joined: dict[str, tuple[_Flight[T], Event]] = {}
         now = time.monotonic()
         with self._lock:
@@ -89,8 +94,9 @@ class SingleFlight(Generic[T]):
                     flight.landed = flight.landed or Event()
                     joined[key] = flight, flight.landed
                 else:
-                    led[key] = self._flights[key] = _Flight(now, fence)
-        return led, joined
+                    flight = led[key] = _Flight(now, fence)  # first: it will be landed
+                    self._flights[key] = flight
+        return joined
 
     def _lead(self, led: dict[str, _Flight[T]], call: Call[T]) -> dict[str, T]:
         try:
@@ -102,14 +108,15 @@ class SingleFlight(Generic[T]):
             for flight in led.values():
                 flight.error = error
             raise
-        finally:
-            with self._lock:
-                for key, flight in led.items():
-                    if self._flights.get(key) is flight:
-                        del self._flights[key]
-            for flight in led.values():
-                if flight.landed is not None:
-                    flight.landed.set()
+
+    def _land(self, led: dict[str, _Flight[T]]) -> None:
+        with self._lock:
+            for key, flight in led.items():
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+        for flight in led.values():
+            if flight.landed is not None:
+                flight.landed.set()
 
 
 class _Flight(Generic[T]):

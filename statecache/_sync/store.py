@@ -39,7 +39,7 @@ class Store:
         if config.gather:
             self._reads = GatheredReads(self._find_many)
             self._writes = GatheredWrites(
-                self._commit, self._pass_on, tally, halves=self._tells_a_cache
+                self._commit, self._pass_on, self._in_doubt, tally, halves=self._tells_a_cache
             )
 
     def load(self, trigger_id: str) -> tuple[Any, Found]:
@@ -65,32 +65,42 @@ class Store:
 
     def write_many(self, states: Mapping[str, bytes | None]) -> dict[str, Found]:
         """Store the states, delete those that are ``None``; return what became of each."""
-        return self._pass_on(self._commit(states))
+        try:
+            return self._pass_on(self._commit(states))
+        except Exception:
+            raise
+        except BaseException as error:  # cancelled or interrupted, perhaps after the commit
+            self._in_doubt(states, error)
+            raise
 
     def replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
         """Store the state if its version is this one, or raise ``VersionConflict``."""
         mark, moment = self._marks(), self._begin()
         try:
             row = self._table.replace(trigger_id, encoded, version, mark=mark)
+            if row is not None:
+                return (self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
         except InvalidState:
             raise
         except BaseException as error:
             self._in_doubt([trigger_id], error)
             raise
-        if row is None:
-            raise VersionConflict(
-                f"the state of {trigger_id!r} is no longer at version {version}: load_versioned "
-                "it again, apply the change to what it is now, and retry."
-            )
-        return (self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
+        raise VersionConflict(
+            f"the state of {trigger_id!r} is no longer at version {version}: load_versioned "
+            "it again, apply the change to what it is now, and retry."
+        )
 
     def clean_up(self, retention_s: float) -> int:
         """Delete states not updated for that long, in batches; return how many."""
         deleted, moment = 0, self._begin()
-        for rows in self._table.expire(retention_s):
-            deleted += len(rows)
-            self._pass_on(Written(rows, moment, marked=False))
-            moment = self._begin()
+        try:
+            for rows in self._table.expire(retention_s):
+                deleted += len(rows)
+                self._pass_on(Written(rows, moment, marked=False))
+                moment = self._begin()
+        except BaseException as error:
+            self._in_doubt(None, error)
+            raise
         self._table.purge(max(PURGE_AFTER_S, 2 * self._config.longest_ttl_secs))
         return deleted
 
@@ -139,9 +149,12 @@ class Store:
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
         mark, moment = self._marks(), self._begin()
         try:
-            rows = self._table.write(updates, mark=mark)
+            rows: dict[str, Row] = {}
+            rows |= self._table.write(updates, mark=mark)
             rows |= self._table.delete(deletes, mark=mark)
-        except InvalidState:  # nothing was written: updates come first, and stand or fall together
+        except InvalidState:
+            if rows:  # of what was refused nothing was written, but that may be the deletes only
+                self._in_doubt(rows, None)
             raise
         except BaseException as error:
             self._in_doubt(states, error)
@@ -172,8 +185,13 @@ class Store:
             self._mark({key: row.version for key, row in written.rows.items()})
         return dict.fromkeys(written.rows, Found(None, "committed"))
 
-    def _in_doubt(self, trigger_ids: Iterable[str], error: BaseException | None) -> None:
-        """Hear of writes that were cancelled, or cut off while committing: they may stand."""
+    def _in_doubt(
+        self, trigger_ids: Iterable[str] | None, error: BaseException | None = None
+    ) -> None:
+        """Hear of writes that were cancelled, or cut off while committing: they may stand.
+
+        ``None`` is any key.
+        """
 
     def _mark(self, versions: Mapping[str, int]) -> None:
         """Let others repair what this process may not live to."""

@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from statecache._acompat import ConnectionPool, Slots, finish, sleep
+from statecache._acompat import ConnectionPool, Slots, finishing, sleep
 from statecache.config import CacheConfig
 from statecache.errors import (
     ConfigError,
@@ -61,7 +61,8 @@ class StateTable:
     def read(self, trigger_ids: Sequence[str], *, settled: bool = False) -> dict[str, Row]:
         """Return the rows that there are, deleted ones included.
 
-        ``settled`` waits until whoever is writing these rows right now has ended.
+        With ``settled`` a row that somebody is writing right now comes without a state, at version
+        0: nobody knows what it will be.
         """
         if not trigger_ids:
             return {}
@@ -198,6 +199,7 @@ class StateTable:
             try:
                 if self._make_pool is not None:
                     self.open()
+                put_back = finishing(self._pool.putconn)
                 connection = self._pool.getconn()
                 try:
                     if connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
@@ -219,7 +221,7 @@ class StateTable:
                                 connection.set_autocommit(False)
                 finally:
                     # A caller who is cancelled right here would take the connection along.
-                    finish(self._pool.putconn, connection)
+                    put_back(connection)
             except psycopg.Error as error:
                 undone = isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
                 lost += _is_lost(error)

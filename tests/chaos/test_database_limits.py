@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from support.managers import CACHED, KINDS
 from support.scratch import Scratch
 
 from statecache import DatabaseError
+from statecache.lookup import Lookup
 from statecache.study.troubles.own_servers import OwnServers
+from statecache.watchdog import StatementLimit, _watch
 
 #: Far above the limits of 0.3 s: who is still waiting after it hangs.
 HANGS_S = 8.0
@@ -85,6 +88,46 @@ def table_locked(corner: Scratch) -> Iterator[None]:
     with psycopg.connect(corner.database_url) as connection:
         connection.execute(f"LOCK TABLE {corner.schema}.trigger_state IN ACCESS EXCLUSIVE MODE")
         yield
+
+
+def test_the_connection_of_a_statement_that_ends_as_it_is_given_up_serves_nobody(
+    corner: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang_up = StatementLimit.hang_up
+
+    def slowly(self: StatementLimit) -> None:
+        time.sleep(0.2)
+        hang_up(self)
+
+    monkeypatch.setattr(StatementLimit, "hang_up", slowly)
+    with psycopg.connect(corner.database_url) as connection:
+        limit = StatementLimit(connection, 0.1)
+        with limit:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            eventually(lambda: limit not in _watch.running)  # it was too late by a moment
+        assert connection.closed, "a pool gives it to nobody any more"
+
+
+def test_what_is_due_to_be_refreshed_answers_while_postgresql_does_not(corner: Scratch) -> None:
+    """Also beside what is missing, in one batch, and only while the cache still has it."""
+    changes = {"early_refresh": 1_000.0, "gather": True, "db_timeout_ms": 300}
+    with corner.manager("AsyncCachedStateManager", **changes) as manager:
+        load = manager.manager.load_state
+        in_time(lambda: manager.update_state("t", 1))
+        # Fetches seem to take so long that every hit is due.
+        manager.manager._store._lifetimes.note_fetch(1e9)
+
+        async def together() -> list[Any]:
+            return await asyncio.gather(load("t"), load("missing"), return_exceptions=True)
+
+        with table_locked(corner):
+            valid, missing = manager.run(together())
+            assert valid == 1
+            assert isinstance(missing, DatabaseError)
+            # A load whose batch was cancelled leaves what the cache said then.
+            manager.manager._store._fetcher._missed["t"] = Lookup(b"1", "early")
+            corner.cache.delete(corner.prefix + "t")
+            fails_clearly(lambda: manager.load_state("t"), corner.database_url)
 
 
 @pytest.mark.parametrize("kind", CACHED)

@@ -6,11 +6,14 @@ import asyncio
 import gc
 import itertools
 import random
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psycopg
@@ -27,6 +30,7 @@ from support.interrupts import (
 )
 from support.scratch import Scratch
 
+import statecache
 from statecache import (
     AsyncCachedStateManager,
     AsyncStateManager,
@@ -34,6 +38,7 @@ from statecache import (
     StateManager,
 )
 
+CODE = str(Path(statecache.__file__).parent)
 POOL_SIZE = 4
 NEIGHBOURS = 6
 #: Calls that are interrupted, and connections that psycopg_pool may lose to that.
@@ -297,6 +302,69 @@ def test_threads_interrupted_at_random(scratch: Scratch) -> None:
     eventually(lambda: not named_connections(scratch.cache, scratch.schema))
     eventually(lambda: not backends(scratch))
     gc.collect()
+
+
+class Tracer:
+    """Interrupts a thread at the entry of the manager's ``number``-th function."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(CODE):
+            self.left -= 1
+            if not self.left:
+                sys.settrace(None)
+                raise Interrupted
+
+
+@pytest.mark.parametrize(
+    ("what", "memory_items"),
+    [("load", 0), *itertools.product(["update", "delete", "replace"], [0, 100])],
+)
+def test_a_thread_interrupted_at_any_function_of_the_manager_s(
+    scratch: Scratch, what: str, memory_items: int
+) -> None:
+    with opened_sync(scratch, 2, spare=4, memory_items=memory_items) as (pool, manager):
+        for number in itertools.count(1):
+            name, tracer = f"t{number}", Tracer(number)
+            manager.update_state(name, "old")
+            if what == "load":
+                scratch.cache.delete(scratch.prefix + name)
+            elif memory_items:
+                eventually(partial(is_in_memory, manager, name))
+            call = {
+                "update": partial(manager.update_state, name, "new"),
+                "delete": partial(manager.delete_state, name),
+                "replace": partial(
+                    manager.update_state, name, "new", expected_version=scratch.version(name)
+                ),
+                "load": partial(manager.load_state, name),
+            }[what]
+
+            def traced(call: Callable[[], Any] = call, tracer: Tracer = tracer) -> None:
+                sys.settrace(tracer)
+                try:
+                    call()
+                finally:
+                    sys.settrace(None)
+
+            interrupted = isinstance(Victim(traced).end(), Interrupted)
+            # Neither this manager nor a thread that comes later is left with what was.
+            later = Victim(partial(manager.load_state, name)).end()
+            rows = dict(scratch.sql("SELECT trigger_id, state_data FROM {t}"))
+            assert later == manager.load_state(name) == rows[name]
+            if not interrupted:
+                break
+        assert number > 15, "there are more functions than that"
+        eventually(lambda: pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"])
+        eventually(lambda: not manager.get_cache_stats().unrepaired)
+
+
+def is_in_memory(manager: CachedStateManager, name: str) -> bool:
+    before = manager.get_cache_stats().memory_hits
+    manager.load_state(name)
+    return manager.get_cache_stats().memory_hits > before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeLimitError])

@@ -14,16 +14,18 @@ import pytest
 import redis
 from psycopg_pool import ConnectionPool
 from support.cache_server import CacheServer
-from support.interrupts import eventually
+from support.interrupts import Victim, eventually
 from support.managers import CACHED
 from support.relay import relays
 from support.scratch import Scratch
 
 from statecache import CachedStateManager
+from statecache._sync.cache import StateCache
 from statecache._sync.link import Link
 from statecache._sync.listener import TRUST_S, Listener
 from statecache.lookup import Row
 from statecache.memory import MemoryTier
+from statecache.repair import Unrepaired
 
 #: The tier forgets nothing by itself: what a test sees change, it was told.
 TIER = {"memory_items": 100, "memory_ttl_secs": 600.0, "ttl_secs": 600.0}
@@ -156,6 +158,80 @@ def test_a_put_that_fails_drops_the_own_entry(
         finally:
             cache_server.make_room()
         eventually(lambda: keep(manager) == 2)
+
+
+def test_a_load_under_way_keeps_nothing_that_a_failed_put_made_old(
+    scratch: Scratch, cache_server: CacheServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = cache_server.url
+    with (
+        scratch.manager("CachedStateManager", redis_url=url, **TIER) as manager,
+        scratch.manager("CachedStateManager", redis_url=url) as other,
+    ):
+        other.update_states({"t": "old", "u": 1})
+        keep(manager, "u")
+        asked, goes_on = threading.Event(), threading.Event()
+        is_unrepaired = Unrepaired.__contains__
+
+        def slowly(self: Unrepaired, key: str) -> bool:
+            """Let another thread have its turn right after the answer."""
+            answer = is_unrepaired(self, key)
+            if key == "t" and threading.current_thread() is not threading.main_thread():
+                asked.set()
+                assert goes_on.wait(30)
+            return answer
+
+        monkeypatch.setattr(Unrepaired, "__contains__", slowly)
+        loader = Victim(lambda: manager.load_state("t"))
+        assert asked.wait(30)
+        cache_server.fill_up()
+        try:
+            manager.update_state("t", "new")
+            goes_on.set()
+            assert loader.end() == "old", "it began before the update had ended"
+            assert manager.load_state("t") == "new"
+        finally:
+            cache_server.make_room()
+
+
+WRITTEN_AROUND: dict[str, tuple[str, Callable[[Any], None], Any]] = {
+    "invalidate": ("UPDATE {t} SET state_data = '2'", lambda manager: manager.invalidate(["t"]), 2),
+    "invalidate_all": (
+        "UPDATE {t} SET state_data = '2'",
+        lambda manager: manager.invalidate_all(),
+        2,
+    ),
+    "delete_state": ("DELETE FROM {t}", lambda manager: manager.delete_state("t"), None),
+}
+
+
+@pytest.mark.parametrize("call", WRITTEN_AROUND)
+def test_after_its_own_call_a_manager_knows_without_being_told(
+    scratch: Scratch, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement, invalidate, due = WRITTEN_AROUND[call]
+    told, heard = threading.Event(), Listener._heard
+
+    def late(self: Listener, message: bytes) -> None:
+        assert told.wait(30)
+        heard(self, message)
+
+    monkeypatch.setattr(Listener, "_heard", late)
+    with scratch.manager("CachedStateManager", **TIER) as manager:
+        manager.update_states({"t": 1, "u": 1})
+        keep(manager, "u")
+        scratch.sql(statement)
+        fence_off = StateCache._fence_off
+
+        def overtaken(self: StateCache, *arguments: Any) -> bool:
+            """Let Redis answer a load before it gets the fence."""
+            assert manager.load_state("t") == 1
+            return fence_off(self, *arguments)
+
+        monkeypatch.setattr(StateCache, "_fence_off", overtaken)
+        invalidate(manager)
+        assert manager.load_state("t") == due
+        told.set()
 
 
 TROUBLES = ("listener killed", "server killed", "server stopped", "black hole", "cut off")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -291,6 +291,25 @@ def test_writes_by_hand_are_caught(scratch: Scratch, kind: str) -> None:
             eventually(lambda: not dirty(scratch))
 
 
+def test_a_state_that_is_given_another_id_by_hand(scratch: Scratch, kind: str) -> None:
+    init_db(scratch.database_url, schema=scratch.schema, outside_writes=True)
+    changes = POLLING | {"negative_ttl_secs": 300.0}
+    with scratch.manager(kind, **changes) as writer, scratch.manager(kind, **changes) as reader:
+        for version in ("version", "version + 1"):
+            writer.update_state("old", 1)
+            writer.update_state("new", "before")
+            scratch.sql("DELETE FROM {t} WHERE trigger_id = 'new'")
+            eventually(lambda: reader.load_state("new") is None)
+            assert reader.load_state("old") == 1
+            eventually(lambda: not dirty(scratch))
+            scratch.sql(
+                f"UPDATE {{t}} SET trigger_id = 'new', version = {version} WHERE trigger_id = 'old'"
+            )
+            eventually(lambda: reader.load_states(["old", "new"]) == {"old": None, "new": 1})
+            writer.update_states({"old": 2, "new": 3})
+            assert reader.load_states(["old", "new"]) == {"old": 2, "new": 3}
+
+
 def test_managers_own_writes_are_no_outside_writes(scratch: Scratch) -> None:
     init_db(scratch.database_url, schema=scratch.schema, outside_writes=True)
     for kind in KINDS:
@@ -380,6 +399,68 @@ def test_an_update_whose_answer_is_lost_is_repaired(scratch: Scratch, kind: str)
         assert reader.load_state("t") == 2
 
 
+def unrepaired(manager: Any) -> int:
+    return int(manager.get_cache_stats().unrepaired)
+
+
+def looked_at(manager: Any, times: int) -> None:
+    """Wait until the repairer has asked PostgreSQL so often; nobody else does."""
+    reads = manager.get_cache_stats().db_reads
+    eventually(lambda: manager.get_cache_stats().db_reads >= reads + times)
+
+
+def test_a_row_that_is_held_holds_up_no_other_repair(scratch: Scratch, kind: str) -> None:
+    init_db(scratch.database_url, schema=scratch.schema, outside_writes=True)
+    with (
+        scratch.manager(kind, **POLLING) as reader,
+        scratch.manager(kind, **POLLING, db_timeout_ms=300) as manager,
+    ):
+        names = ["held", "free", "by hand"]
+        manager.update_states(dict.fromkeys(names, 1))
+        assert reader.load_states(names) == dict.fromkeys(names, 1)
+        with locked(scratch, "held"):
+            with locked(scratch, "free"):
+                for name in ("held", "free"):
+                    with pytest.raises(DatabaseError):
+                        manager.update_state(name, 2)
+                assert unrepaired(manager) == 2
+            eventually(lambda: unrepaired(manager) == 1)
+            assert reader.load_state("free") == manager.load_state("free") == 2
+            scratch.sql("UPDATE {t} SET state_data = '2' WHERE trigger_id = 'by hand'")
+            eventually(lambda: reader.load_state("by hand") == 2)
+            assert unrepaired(manager) == 1
+        eventually(lambda: not unrepaired(manager))
+        assert reader.load_state("held") == 2
+
+
+def test_an_interrupted_cleanup_leaves_no_key_to_be_trusted(scratch: Scratch) -> None:
+    kind = "AsyncCachedStateManager"
+    with scratch.manager(kind, memory_items=10) as manager, scratch.manager(kind) as reader:
+        manager.update_state("t", 1)
+        assert reader.load_state("t") == manager.load_state("t") == 1
+        committed = asyncio.Event()
+        expire = manager.manager._table.expire
+
+        async def lost(retention_s: float) -> AsyncIterator[Any]:
+            """Commit a batch of which nobody learns any more."""
+            async for _rows in expire(retention_s):
+                committed.set()
+                await asyncio.sleep(60)
+                yield {}
+
+        async def cancelled() -> None:
+            manager.manager._table.expire = lost
+            task = asyncio.create_task(manager.manager.cleanup_expired(0))
+            await committed.wait()
+            task.cancel()
+            await asyncio.wait([task])
+
+        manager.run(cancelled())
+        assert manager.load_state("t") is None
+        eventually(lambda: not unrepaired(manager))
+        assert reader.load_state("t") is None
+
+
 def test_repair_waits_for_a_write_that_nobody_waits_for(scratch: Scratch, kind: str) -> None:
     """Its connection is gone, but PostgreSQL is still to commit it."""
     with scratch.manager(kind) as reader, far_manager(scratch, kind) as (manager, relay):
@@ -396,9 +477,10 @@ def test_repair_waits_for_a_write_that_nobody_waits_for(scratch: Scratch, kind: 
             with pytest.raises(DatabaseError):
                 manager.update_state("t", 2)
             thread.join()
-            unrepaired = lambda: manager.get_cache_stats().unrepaired  # noqa: E731
-            eventually(lambda: len(waiting(scratch)) == 2 or not unrepaired())
-        eventually(lambda: not unrepaired())
+            looked_at(manager, 3)
+            assert unrepaired(manager) == 1
+            assert len(waiting(scratch)) == 1, "the write itself; nobody else waits"
+        eventually(lambda: not unrepaired(manager))
         eventually(lambda: scratch.sql("SELECT state_data FROM {t}") == [(2,)])
         assert manager.load_state("t") == 2
         assert reader.load_state("t") == 2

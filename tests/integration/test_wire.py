@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import ssl
 from collections.abc import Callable, Iterator
@@ -16,16 +17,24 @@ import redis
 import redis.asyncio
 import redis.exceptions
 import trustme
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from support.cache_server import CacheServer
+from support.interrupts import eventually
 from support.managers import CACHED
 from support.scratch import Scratch
 from support.tls import tls_in_front_of
 
+from statecache import AsyncCachedStateManager, CachedStateManager
 from statecache._async.link import AsyncLink
 from statecache._sync.link import Link
 from statecache.wire import AsyncFeed, AsyncWire, Feed
 
 LIMIT_S = 20.0
+
+
+def connections(server: CacheServer) -> int:
+    """Return how many there are beside the one that asks."""
+    return len(server.client.client_list(_type="normal")) - 1
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +295,61 @@ def test_managers_speak_tls_and_check_the_certificate(
         with scratch.manager(kind, redis_url=url(untrusted), timeout_ms=5_000) as manager:
             assert manager.load_state("t") == {"n": 1}, "PostgreSQL answers"
             assert manager.get_cache_stats().errors
+
+
+# Whose manager nobody closed
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_link_serves_one_event_loop_after_the_other(server: CacheServer) -> None:
+    """Of connections that an earlier loop has left, nobody reads a reply any more."""
+    client = redis.asyncio.Redis.from_url(server.url)
+    link = AsyncLink(client, 1.0)
+
+    async def ask_at_once() -> list[bytes]:
+        return await asyncio.gather(*(link.call(LIMIT_S, "PING") for _ in range(5)))
+
+    async def ask_and_close() -> list[bytes]:
+        replies = await asyncio.wait_for(ask_at_once(), LIMIT_S / 2)
+        await link.aclose()
+        return replies
+
+    assert asyncio.run(ask_at_once()) == [b"PONG"] * 5
+    assert asyncio.run(ask_and_close()) == [b"PONG"] * 5
+    gc.collect()
+    eventually(lambda: not connections(server))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("kind", CACHED)
+def test_a_manager_that_is_forgotten_leaves_no_connection(
+    scratch: Scratch, server: CacheServer, kind: str
+) -> None:
+    config = scratch.config(memory_items=10)
+    options: dict[str, Any] = {"open": False, "kwargs": {"autocommit": True}}
+
+    async def asynchronously() -> None:
+        client = redis.asyncio.Redis.from_url(server.url)
+        async with AsyncConnectionPool(scratch.database_url, **options) as pool:
+            for _ in range(3):
+                manager = AsyncCachedStateManager(pool, client, config=config)
+                await asyncio.gather(*(manager.load_state(f"t{n}") for n in range(5)))
+            assert connections(server) >= 5
+            del manager
+            await asyncio.to_thread(eventually, gone)
+
+    def gone() -> bool:
+        gc.collect()
+        return not connections(server) and not server.client.client_list(_type="pubsub")
+
+    if kind == "AsyncCachedStateManager":
+        asyncio.run(asynchronously())
+        return
+    client = redis.Redis.from_url(server.url)
+    with ConnectionPool(scratch.database_url, **options | {"open": True}) as pool:
+        for _ in range(3):
+            manager = CachedStateManager(pool, client, config=config)
+            manager.load_state("t")
+        assert connections(server) >= 1
+        del manager
+        eventually(gone)

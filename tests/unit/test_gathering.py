@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -34,6 +35,8 @@ class Backend:
         self.gate = asyncio.Event()
         if not held:
             self.gate.set()
+        #: Keys of batches that were cancelled.
+        self.doubtful: list[str] = []
         #: Raised by the next batch, and by the batches of these numbers.
         self.error: BaseException | None = None
         self.errors: dict[int, BaseException] = {}
@@ -64,7 +67,9 @@ class Backend:
             raise error
 
     def writes(self) -> Writes:
-        return AsyncGatheredWrites(self.write, passed_on, Tally(), halves=False)
+        return AsyncGatheredWrites(
+            self.write, passed_on, self.doubtful.extend, Tally(), halves=False
+        )
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -203,7 +208,9 @@ def test_a_cancelled_batch_cancels_its_callers_and_the_next_one_runs() -> None:
 def test_writes_of_one_turn_are_one_batch_and_the_last_of_a_key_wins() -> None:
     async def test() -> None:
         backend, tally = Backend(), Tally()
-        writes: Writes = AsyncGatheredWrites(backend.write, passed_on, tally, halves=False)
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, passed_on, backend.doubtful.extend, tally, halves=False
+        )
         wanted = [("a", b"1"), ("b", b"1"), ("a", None), ("a", b"3"), ("c", None)]
         assert await asyncio.gather(*(writes.call(*one) for one in wanted)) == [1] * 5
         assert backend.batches == [{"a": b"3", "b": b"1", "c": None}]
@@ -297,6 +304,7 @@ def test_a_batch_cancelled_while_it_looks_for_a_refused_state_answers_everybody(
         backend.errors[2] = asyncio.CancelledError()  # at the first half
         found = await outcomes(*calls)
         assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        assert backend.doubtful == list(states), "one of them may be committed"
         assert await writes.call("a", b"2")
 
     run(test)
@@ -390,7 +398,9 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
             await gate.wait()
             return written
 
-        writes: Writes = AsyncGatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=False
+        )
         first = writes.call("a", b"1")
         await turns()
         second = writes.call("a", b"2")
@@ -407,7 +417,9 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
 def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
     async def test() -> None:
         backend = Backend()
-        writes: Writes = AsyncGatheredWrites(backend.write, passed_on, Tally(), halves=True)
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, passed_on, backend.doubtful.extend, Tally(), halves=True
+        )
         await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
         assert [len(batch) for batch in backend.batches] == [50, 50]
 
@@ -444,7 +456,9 @@ def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
             told.extend(written)
             return written
 
-        writes: Writes = AsyncGatheredWrites(backend.write, pass_on, Tally(), halves=False)
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=False
+        )
         # The whole is refused, then its first half committed, then the second half fails.
         backend.errors = {3: ConnectionError("gone")}
         calls = [writes.call(key, b"1") for key in "ab"] + [writes.call("c", b"refused")]
@@ -521,3 +535,71 @@ def test_a_loop_that_ended_with_a_batch_under_way_does_not_hold_up_the_next() ->
 
     run(test)
     del left  # on which the batch of the other loop waits
+
+
+def test_a_batch_of_an_ended_loop_gives_nothing_back_to_the_next_loop() -> None:
+    backend = Backend(held=True)
+    writes = backend.writes()
+
+    async def leave_waiting() -> None:
+        writes.call("a", b"0")
+        await turns()
+
+    gc.disable()
+    try:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(leave_waiting())
+        loop.close()
+
+        async def test() -> None:
+            backend.gate = asyncio.Event()
+            others = [writes.call(f"b{n}", b"1") for n in range(WORTH_A_BATCH)]
+            first = writes.call("a", b"1")
+            await turns()
+            gc.collect()  # the batch of the loop that ended
+            second = writes.call("a", b"2")
+            others += [writes.call(f"c{n}", b"1") for n in range(WORTH_A_BATCH)]
+            await turns()
+            under_way = [batch["a"] for batch in backend.batches[1:] if "a" in batch]
+            assert under_way == [b"1"], "writes of a key keep their order"
+            backend.gate.set()
+            await asyncio.gather(first, second, *others)
+            assert backend.rows["a"] == b"2"
+
+        run(test)
+    finally:
+        gc.enable()
+
+
+def test_an_outcome_that_is_an_error_is_that_of_its_key() -> None:
+    async def test() -> None:
+        async def read_many(keys: list[str]) -> dict[str, str | Exception]:
+            return {key: ValueError(key) if key == "b" else key for key in keys}
+
+        reads: AsyncGatheredReads[str] = AsyncGatheredReads(read_many)
+        one, other = await outcomes(reads.call("a"), reads.call("b"))
+        assert one == "a"
+        assert isinstance(other, ValueError)
+
+    run(test)
+
+
+EAGER = getattr(asyncio, "eager_task_factory", None)  # Python 3.12 has it
+
+
+@pytest.mark.parametrize("factory", [None, *filter(None, [EAGER])])
+def test_calls_are_gathered_whatever_makes_tasks(factory: Any) -> None:
+    async def test() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        backend = Backend()
+        reads: AsyncGatheredReads[str] = AsyncGatheredReads(backend.read)
+        writes = backend.writes()
+        for number in range(1, 6):  # more than there are lanes
+            assert await writes.call("a", b"1") == 2 * number - 1
+            assert await reads.call("a") == f"a#{2 * number}"
+        backend.error = ConnectionError("gone")
+        (error,) = await outcomes(writes.call("a", b"1"))
+        assert isinstance(error, ConnectionError)
+        assert await writes.call("a", b"1") == 12
+
+    run(test)
