@@ -125,7 +125,8 @@ def output_of(script: str, scratch: Scratch, folder: Path) -> str:
     file = folder / "script.py"
     file.write_text(script)
     done = subprocess.run(
-        [sys.executable, str(file)],
+        # Python 3.12 warns of a fork beside threads, which is what is tested.
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", str(file)],
         env={
             "PYTHONPATH": ":".join(sys.path),
             "DATABASE_URL": scratch.database_url,
