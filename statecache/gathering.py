@@ -140,8 +140,8 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
     hears of keys of a batch that was cancelled, perhaps between commit and passing on.
 
     A second batch is committed beside the first where enough writes to other keys wait. With
-    ``halves`` a batch takes half of many that wait: while it is passed on the others are committed,
-    else all callers would wait for either server in turn.
+    ``halves`` a batch takes half of many that wait, and of fewer where no other is under way: while
+    it is passed on the others are committed, else all would wait for either server in turn.
     """
 
     def __init__(
@@ -187,7 +187,8 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         batch: dict[str, _Write[T]] = {}
         size = 0
         most = MAX_KEYS
-        if self._halves and len(self._waiting) >= 2 * WORTH_A_BATCH:
+        many = WORTH_A_BATCH if self._lanes is None or self._lanes.idle else 2 * WORTH_A_BATCH
+        if self._halves and len(self._waiting) >= many:
             most = min(most, (len(self._waiting) + 1) // 2)
         for key, write in self._waiting.items():
             if len(batch) == most or size > MAX_BYTES:

@@ -41,6 +41,11 @@ class Lanes(Generic[T]):
     def _begin(self) -> None:
         leave_to_parent(self._tasks)  # what they wait for is on connections of its own
 
+    @property
+    def idle(self) -> bool:
+        """Whether no batch is under way."""
+        return not self._tasks
+
     def offer(self) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
         if self._free and not self._scheduled:

@@ -426,6 +426,31 @@ def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
     run(test)
 
 
+def test_fewer_are_halved_only_where_nobody_else_is_served() -> None:
+    async def test() -> None:
+        backend = Backend()
+        gates: list[asyncio.Event] = []
+
+        async def pass_on(written: dict[str, int]) -> dict[str, int]:
+            gates.append(asyncio.Event())
+            await gates[-1].wait()
+            return written
+
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=True
+        )
+        for first in (0, WORTH_A_BATCH):  # the second time both halves are still passed on
+            for n in range(WORTH_A_BATCH):
+                writes.call(str(first + n), b"1")
+            await turns(20)
+        half = WORTH_A_BATCH // 2
+        assert [len(batch) for batch in backend.batches] == [half, half, WORTH_A_BATCH]
+        for gate in gates:
+            gate.set()
+
+    run(test)
+
+
 def test_many_writes_to_other_keys_are_committed_beside_a_batch_under_way() -> None:
     async def test() -> None:
         backend = Backend(held=True)
