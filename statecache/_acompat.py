@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from statecache.begun import Begun
 from statecache.forking import in_each_child, in_each_process, leave_to_parent
 from statecache.lookup import Found
 
@@ -70,34 +70,14 @@ def finishing(function: Callable[[V], None]) -> Callable[[V], None]:
 
 
 async def _finish(function: Callable[[V], Coroutine[Any, Any, None]], value: V) -> None:
-    """Call the function.
+    # A task of its own costs more than most calls: it is made only for one that has to wait.
+    begun = Begun(function(value))
+    if not begun.is_over:
 
-    A task of its own costs more than most calls: it is made only for one that has to wait.
-    """
-    work = function(value)
-    try:
-        waited_for = work.send(None)
-    except StopIteration:
-        return
+        async def rest() -> None:
+            await begun
 
-    @types.coroutine
-    def rest() -> Generator[Any, Any, None]:
-        nonlocal waited_for
-        while True:
-            try:
-                try:
-                    sent = yield waited_for
-                except Exception as error:
-                    waited_for = work.throw(error)
-                else:
-                    waited_for = work.send(sent)
-            except StopIteration:
-                return
-
-    async def go_on() -> None:
-        await rest()
-
-    await asyncio.shield(go_on())
+        await asyncio.shield(rest())
 
 
 class _Slots:

@@ -13,7 +13,8 @@ class Access(NamedTuple):
 
     ``outcome`` of a load is ``hit``, ``memory`` for one by the in-process tier, or the reason of
     the miss (see ``CacheStats``), and ``database`` where there is no cache; of an update or delete
-    it is ``committed``, or ``unrepaired`` where it is committed but the cache has not taken it.
+    it is ``committed``, ``sent`` where it is committed and on its way to the cache (gathered, with
+    an in-process tier), or ``unrepaired`` where it is committed but the cache has not taken it.
     """
 
     operation: str

@@ -7,19 +7,18 @@ way, makes up the next batch. Nobody waits for others to come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from statecache.begun import Begun
 from statecache.errors import ConfigError, InvalidState
-from statecache.forking import in_each_process
-from statecache.lanes import Lanes, answer, fail
+from statecache.lanes import Gatherer, answer, fail
 from statecache.stats import Tally
 
 __all__ = ["AsyncGatheredReads", "AsyncGatheredWrites", "GatheredReads", "GatheredWrites"]
 
 T = TypeVar("T")
 V = TypeVar("V")
-B = TypeVar("B")
 
 #: Keys in a batch at most, and bytes of what is written.
 MAX_KEYS = 512
@@ -37,42 +36,7 @@ WRITE_LANES = 2
 ReadMany: TypeAlias = Callable[[list[str]], Awaitable[Mapping[str, T | Exception]]]
 
 
-class _Gatherer(Generic[B]):
-    """What gatherers have in common: lanes of the event loop that is running."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        in_each_process(self._begin)
-
-    def _begin(self) -> None:
-        self._lanes: Lanes[B] | None = None
-
-    def _next(self) -> B | None:
-        """Return the next batch, if there is one."""
-        raise NotImplementedError
-
-    async def _run(self, batch: B, leave: Callable[[], None]) -> None:
-        """See to a batch, and answer its callers; ``leave`` lets the next one begin."""
-        raise NotImplementedError
-
-    def _drop(self, batch: B) -> None:
-        """Cancel the callers of a batch that did not begin."""
-        raise NotImplementedError
-
-    def _lanes_here(self) -> Lanes[B]:
-        lanes = self._lanes
-        # Asking for the running loop costs a system call before Python 3.12.
-        if lanes is None or not lanes.loop.is_running():
-            loop = asyncio.get_running_loop()
-            if lanes is None or lanes.loop is not loop:
-                self._begin()  # what waits in a loop that has ended, waits for ever
-                self._lanes = lanes = Lanes(
-                    loop, self._count, take=self._next, run=self._run, drop=self._drop
-                )
-        return lanes
-
-
-class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[T]):
+class AsyncGatheredReads(Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[T]):
     """Calls ``read_many`` for what callers ask for one by one; who asks for the same, shares.
 
     An outcome that is an exception is raised to who asked for that key.
@@ -131,13 +95,14 @@ class AsyncGatheredReads(_Gatherer[dict[str, list[asyncio.Future[T]]]], Generic[
             fail(futures, asyncio.CancelledError())
 
 
-class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
+class AsyncGatheredWrites(Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
     """Commits what callers write one by one (``None`` deletes), in order per key.
 
     ``commit`` writes a batch, and ``pass_on`` says what became of each key. Of several writes to a
     key that meet in one batch, the last one counts; each caller is answered when it is committed
-    and passed on. A refused state is its own caller's error, all else every caller's. ``in_doubt``
-    hears of keys of a batch that was cancelled, perhaps between commit and passing on.
+    and passed on, or as soon as passing on has begun, where ``early`` returns outcomes. A
+    refused state is its own caller's error, all else every caller's. ``in_doubt`` hears of keys of
+    a batch that was cancelled, perhaps between commit and passing on.
 
     A second batch is committed beside the first where enough writes to other keys wait. With
     ``halves`` a batch takes half of many that wait, and of fewer where no other is under way: while
@@ -147,16 +112,17 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
     def __init__(
         self,
         commit: Callable[[dict[str, bytes | None]], Awaitable[V]],
-        pass_on: Callable[[V], Awaitable[dict[str, T]]],
+        pass_on: Callable[[V], Coroutine[Any, Any, dict[str, T]]],
         in_doubt: Callable[[Iterable[str]], None],
         tally: Tally,
         *,
+        early: Callable[[V], tuple[V, Mapping[str, T]]],
         halves: bool,
     ) -> None:
         self._halves = halves
         self._commit = commit
         self._pass_on = pass_on
-        self._in_doubt = in_doubt
+        self._in_doubt, self._early = in_doubt, early
         self._tally = tally
         super().__init__(WRITE_LANES)
 
@@ -166,6 +132,14 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         #: Keys that are being committed, for whose end their next writes wait; versions order the
         #: rest.
         self._committing: set[str] = set()
+        #: What is being passed on though its callers have been answered.
+        self._passed_on: list[dict[str, _Write[T]]] = []
+
+    def _move(self) -> None:
+        left = self._passed_on
+        super()._move()
+        for part in left:
+            self._in_doubt(part)
 
     def call(self, key: str, encoded: bytes | None) -> asyncio.Future[T]:
         """Return what will be the outcome of this write."""
@@ -179,6 +153,15 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
             self._tally.add("write_absorbed")
         lanes.offer()
         return future
+
+    def is_passed_on(self, key: str) -> bool:
+        """Whether a write whose caller has been answered is still being passed on."""
+        return any(key in part for part in self._passed_on)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way any more."""
+        if self._lanes is not None:
+            await self._lanes.settle()
 
     def _next(self) -> dict[str, _Write[T]] | None:
         least = WORTH_A_BATCH if self._committing else 1
@@ -212,13 +195,25 @@ class AsyncGatheredWrites(_Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
                 committing.difference_update(batch)
                 leave()
             for part, written in committed:
-                outcomes = await self._pass_on(written)
-                for key, write in part.items():
-                    answer(write.futures, outcomes[key])
+                await self._answer(part, written)
         except BaseException as error:
             self._in_doubt(batch)
             _fail_all(batch, error)
             raise
+
+    async def _answer(self, part: dict[str, _Write[T]], written: V) -> None:
+        written, early = self._early(written)
+        passing_on = Begun(self._pass_on(written))
+        if passing_on.is_over or not early:
+            _answer_all(part, await passing_on)
+            return
+        passed_on = self._passed_on
+        passed_on.append(part)
+        _answer_all(part, early)
+        try:
+            await passing_on
+        finally:
+            passed_on.remove(part)
 
     def _drop(self, batch: dict[str, _Write[T]]) -> None:
         self._committing.difference_update(batch)
@@ -280,6 +275,11 @@ def _without_refused(
     write = batch[keys[0]].refuse(error)
     if write is not None:
         yield {keys[0]: write}
+
+
+def _answer_all(batch: dict[str, _Write[T]], outcomes: Mapping[str, T]) -> None:
+    for key, write in batch.items():
+        answer(write.futures, outcomes[key])
 
 
 def _fail_all(batch: dict[str, _Write[T]], error: BaseException) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from statecache.forking import in_each_child, leave_to_parent
+from statecache.forking import in_each_child, in_each_process, leave_to_parent
 
-__all__ = ["Lanes", "answer", "fail"]
+__all__ = ["Gatherer", "Lanes", "answer", "fail"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,11 @@ class Lanes(Generic[T]):
     def idle(self) -> bool:
         """Whether no batch is under way."""
         return not self._tasks
+
+    async def settle(self) -> None:
+        """Wait until no batch waits or is under way, if this is their event loop."""
+        while self._tasks and self.loop is asyncio.get_running_loop():
+            await asyncio.wait(self._tasks)
 
     def offer(self) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
@@ -99,6 +104,45 @@ class _Lane(Generic[T]):
         if not self._began:
             self._lanes.drop(self._batch)
             self.leave()
+
+
+class Gatherer(Generic[T]):
+    """What gathers calls into batches: its lanes are those of the event loop that is running."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._lanes: Lanes[T] | None = None
+
+    def _move(self) -> None:
+        """Begin anew in another event loop: what waits in one that has ended, waits for ever."""
+        self._begin()
+
+    def _next(self) -> T | None:
+        """Return the next batch, if there is one."""
+        raise NotImplementedError
+
+    async def _run(self, batch: T, leave: Callable[[], None]) -> None:
+        """See to a batch, and answer its callers; ``leave`` lets the next one begin."""
+        raise NotImplementedError
+
+    def _drop(self, batch: T) -> None:
+        """Cancel the callers of a batch that did not begin."""
+        raise NotImplementedError
+
+    def _lanes_here(self) -> Lanes[T]:
+        lanes = self._lanes
+        # Asking for the running loop costs a system call before Python 3.12.
+        if lanes is None or not lanes.loop.is_running():
+            loop = asyncio.get_running_loop()
+            if lanes is None or lanes.loop is not loop:
+                self._move()
+                self._lanes = lanes = Lanes(
+                    loop, self._count, take=self._next, run=self._run, drop=self._drop
+                )
+        return lanes
 
 
 def answer(futures: list[asyncio.Future[T]], outcome: T) -> None:

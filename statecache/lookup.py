@@ -65,6 +65,10 @@ class Written(NamedTuple):
     moment: Moment | None
     #: Whether they were noted as dirty in the same statement.
     marked: bool
+    #: How many changes the in-process tier knew of before PostgreSQL was told.
+    changes: int = 0
+    #: Whether that tier has them already.
+    kept: bool = False
 
 
 class Moment(NamedTuple):

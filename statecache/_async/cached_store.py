@@ -76,9 +76,8 @@ class AsyncCachedStore(AsyncStore):
         if config.gather:
             self._lookups = AsyncGatheredReads(self._look_up_many)
         # Nobody closes a manager that is simply forgotten.
-        weakref.finalize(self, self._listener.stop)
-        weakref.finalize(self, self._repairer.stop)
-        weakref.finalize(self, cache.link.forget)
+        for end in (self._listener.stop, self._repairer.stop, cache.link.forget):
+            weakref.finalize(self, end)
 
     def stats(self, ttl_secs: float) -> CacheStats:
         """Return the counters, and how the cache is."""
@@ -99,6 +98,8 @@ class AsyncCachedStore(AsyncStore):
 
     async def aclose(self) -> None:
         """Close every connection that is our own, and end what runs in the background."""
+        if self._writes is not None:
+            await self._writes.settle()
         await self._repairer.aclose()
         await self._listener.aclose()
         await self._cache.aclose()
@@ -161,7 +162,7 @@ class AsyncCachedStore(AsyncStore):
 
     async def _look_up_many(self, trigger_ids: list[str]) -> dict[str, Found | Lookup]:
         """Ask the in-process tier and the cache for many."""
-        memory, unrepaired = self._memory, self._unrepaired
+        memory, unrepaired, writes = self._memory, self._unrepaired, self._writes
         started, since = time.monotonic(), memory.changes
         answers: dict[str, Found | Lookup] = {}
         asked = []
@@ -171,6 +172,8 @@ class AsyncCachedStore(AsyncStore):
                 answers[trigger_id] = Found(payload, "memory")
             elif trigger_id in unrepaired:
                 self._repairer.start()
+                answers[trigger_id] = Lookup(reason="unrepaired")
+            elif writes is not None and writes.is_passed_on(trigger_id):
                 answers[trigger_id] = Lookup(reason="unrepaired")
             else:
                 asked.append(trigger_id)
@@ -197,10 +200,23 @@ class AsyncCachedStore(AsyncStore):
     async def _begin(self) -> Moment | None:
         return await self._cache.moment()
 
+    def _changes(self) -> int:
+        return self._memory.changes
+
+    def _early(self, written: Written) -> tuple[Written, dict[str, Found]]:
+        """With a tier that hears of writes by messages nobody waits for what is on its way."""
+        rows = written.rows
+        told = self._memory.limit and written.moment and all(r.version for r in rows.values())
+        if not told:
+            return written, {}
+        self._memory.store(rows, written.changes)
+        sent = Found(None, "sent", time.monotonic())
+        return written._replace(kept=True), dict.fromkeys(rows, sent)
+
     async def _pass_on(self, written: Written) -> dict[str, Found]:
         """Tell the cache; until it has taken a key's version, the key is unrepaired."""
-        rows, moment, marked = written
-        since = self._memory.changes
+        rows, moment, marked, _changes, kept = written
+        since = None if kept else self._memory.changes
         self._fetcher.forget(rows)
         self._lifetimes.note_write(*rows)
         outcomes: dict[str, Put] = {}
@@ -223,27 +239,23 @@ class AsyncCachedStore(AsyncStore):
         return found
 
     def _settle(
-        self, written: Mapping[str, Row], outcomes: Mapping[str, Put], since: int
+        self, written: Mapping[str, Row], outcomes: Mapping[str, Put], since: int | None
     ) -> dict[str, int]:
         """Remember what the cache took; return key → version of what it did not."""
-        stored = {
-            key: row
-            for key, row in written.items()
-            if row.payload is not None and outcomes.get(key) is Put.STORED
-        }
-        self._memory.store(stored, since)
+        stored = {key: row for key, row in written.items() if outcomes.get(key) is Put.STORED}
+        if since is not None:  # else the in-process tier has them already
+            self._memory.store(stored, since)
         failed = {}
         if len(stored) < len(written) or self._unrepaired:
-            outdone = {key: row.version for key, row in written.items() if key not in stored}
+            outdone = {key: row.version + 1 for key, row in written.items() if key not in stored}
             for key, row in written.items():
                 if outcomes.get(key, Put.FAILED).settled:
                     self._unrepaired.repaired(key, row.version)
                 else:
                     failed[key] = row.version
                     self._unrepaired.add(key, row.version)
-            # Nobody publishes what the cache did not take. In this order: a load that notes the
-            # changes before this one is noted keeps nothing, and one that does later finds the key
-            # unrepaired.
+            # Nobody publishes what the cache did not take, nor perhaps what outdoes it. After that:
+            # a load that began before keeps nothing, and one that begins now finds it unrepaired.
             self._memory.changed(outdone)
         if failed or self._config.repair_poll_secs:
             self._repairer.start()
@@ -271,17 +283,14 @@ class AsyncCachedStore(AsyncStore):
     def _in_doubt(
         self, trigger_ids: Iterable[str] | None, error: BaseException | None = None
     ) -> None:
-        cause = None if error is None else error.__cause__
-        if isinstance(error, ConfigError) or isinstance(cause, PoolTimeout):
+        if isinstance(error, ConfigError) or isinstance(error and error.__cause__, PoolTimeout):
             return  # it was never sent
         if trigger_ids is None:
             self._unrepaired.add_all()
             self._memory.clear()
-        else:
-            ids = list(trigger_ids)
-            for trigger_id in ids:
-                self._unrepaired.add(trigger_id)
-            self._outdated(ids)
+        for trigger_id in (ids := list(trigger_ids or ())):
+            self._unrepaired.add(trigger_id)
+        self._outdated(ids)
         self._repairer.start()
 
     def _outdated(self, trigger_ids: list[str]) -> None:

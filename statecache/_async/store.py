@@ -38,7 +38,12 @@ class AsyncStore:
         if config.gather:
             self._reads = AsyncGatheredReads(self._find_many)
             self._writes = AsyncGatheredWrites(
-                self._commit, self._pass_on, self._in_doubt, tally, halves=self._tells_a_cache
+                self._commit,
+                self._pass_on,
+                self._in_doubt,
+                tally,
+                early=self._early,
+                halves=self._tells_a_cache,
             )
 
     async def load(self, trigger_id: str) -> tuple[Any, Found]:
@@ -74,11 +79,13 @@ class AsyncStore:
 
     async def replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
         """Store the state if its version is this one, or raise ``VersionConflict``."""
-        mark, moment = self._marks(), await self._begin()
+        mark, moment, changes = self._marks(), await self._begin(), self._changes()
         try:
             row = await self._table.replace(trigger_id, encoded, version, mark=mark)
             if row is not None:
-                return (await self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
+                return (await self._pass_on(Written({trigger_id: row}, moment, mark, changes)))[
+                    trigger_id
+                ]
         except InvalidState:
             raise
         except BaseException as error:
@@ -91,12 +98,12 @@ class AsyncStore:
 
     async def clean_up(self, retention_s: float) -> int:
         """Delete states not updated for that long, in batches; return how many."""
-        deleted, moment = 0, await self._begin()
+        deleted, moment, changes = 0, await self._begin(), self._changes()
         try:
             async for rows in self._table.expire(retention_s):
                 deleted += len(rows)
-                await self._pass_on(Written(rows, moment, marked=False))
-                moment = await self._begin()
+                await self._pass_on(Written(rows, moment, False, changes))
+                moment, changes = await self._begin(), self._changes()
         except BaseException as error:
             self._in_doubt(None, error)
             raise
@@ -146,7 +153,7 @@ class AsyncStore:
         """Store the states, delete those that are ``None``."""
         deletes = [key for key, encoded in states.items() if encoded is None]
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
-        mark, moment = self._marks(), await self._begin()
+        mark, moment, changes = self._marks(), await self._begin(), self._changes()
         try:
             rows: dict[str, Row] = {}
             rows |= await self._table.write(updates, mark=mark)
@@ -165,7 +172,7 @@ class AsyncStore:
             )
         for key in deletes:
             rows.setdefault(key, Row(None, 0))
-        return Written(rows, moment, mark)
+        return Written(rows, moment, mark, changes)
 
     def _marks(self) -> bool:
         """Return whether written keys are to be noted as dirty in the same statement.
@@ -177,6 +184,14 @@ class AsyncStore:
     async def _begin(self) -> Moment | None:
         """Return what is to be known of the instant before PostgreSQL is told."""
         return None
+
+    def _changes(self) -> int:
+        """Return how many changes the in-process tier knows of."""
+        return 0
+
+    def _early(self, written: Written) -> tuple[Written, dict[str, Found]]:
+        """Return the outcomes where nobody has to wait until all others have heard of it."""
+        return written, {}
 
     async def _pass_on(self, written: Written) -> dict[str, Found]:
         """Tell whoever has to know of it, and return the outcomes."""

@@ -39,7 +39,12 @@ class Store:
         if config.gather:
             self._reads = GatheredReads(self._find_many)
             self._writes = GatheredWrites(
-                self._commit, self._pass_on, self._in_doubt, tally, halves=self._tells_a_cache
+                self._commit,
+                self._pass_on,
+                self._in_doubt,
+                tally,
+                early=self._early,
+                halves=self._tells_a_cache,
             )
 
     def load(self, trigger_id: str) -> tuple[Any, Found]:
@@ -75,11 +80,13 @@ class Store:
 
     def replace(self, trigger_id: str, encoded: bytes, version: int) -> Found:
         """Store the state if its version is this one, or raise ``VersionConflict``."""
-        mark, moment = self._marks(), self._begin()
+        mark, moment, changes = self._marks(), self._begin(), self._changes()
         try:
             row = self._table.replace(trigger_id, encoded, version, mark=mark)
             if row is not None:
-                return (self._pass_on(Written({trigger_id: row}, moment, mark)))[trigger_id]
+                return (self._pass_on(Written({trigger_id: row}, moment, mark, changes)))[
+                    trigger_id
+                ]
         except InvalidState:
             raise
         except BaseException as error:
@@ -92,12 +99,12 @@ class Store:
 
     def clean_up(self, retention_s: float) -> int:
         """Delete states not updated for that long, in batches; return how many."""
-        deleted, moment = 0, self._begin()
+        deleted, moment, changes = 0, self._begin(), self._changes()
         try:
             for rows in self._table.expire(retention_s):
                 deleted += len(rows)
-                self._pass_on(Written(rows, moment, marked=False))
-                moment = self._begin()
+                self._pass_on(Written(rows, moment, False, changes))
+                moment, changes = self._begin(), self._changes()
         except BaseException as error:
             self._in_doubt(None, error)
             raise
@@ -147,7 +154,7 @@ class Store:
         """Store the states, delete those that are ``None``."""
         deletes = [key for key, encoded in states.items() if encoded is None]
         updates = {key: encoded for key, encoded in states.items() if encoded is not None}
-        mark, moment = self._marks(), self._begin()
+        mark, moment, changes = self._marks(), self._begin(), self._changes()
         try:
             rows: dict[str, Row] = {}
             rows |= self._table.write(updates, mark=mark)
@@ -166,7 +173,7 @@ class Store:
             )
         for key in deletes:
             rows.setdefault(key, Row(None, 0))
-        return Written(rows, moment, mark)
+        return Written(rows, moment, mark, changes)
 
     def _marks(self) -> bool:
         """Return whether written keys are to be noted as dirty in the same statement.
@@ -178,6 +185,14 @@ class Store:
     def _begin(self) -> Moment | None:
         """Return what is to be known of the instant before PostgreSQL is told."""
         return None
+
+    def _changes(self) -> int:
+        """Return how many changes the in-process tier knows of."""
+        return 0
+
+    def _early(self, written: Written) -> tuple[Written, dict[str, Found]]:
+        """Return the outcomes where nobody has to wait until all others have heard of it."""
+        return written, {}
 
     def _pass_on(self, written: Written) -> dict[str, Found]:
         """Tell whoever has to know of it, and return the outcomes."""

@@ -24,7 +24,7 @@ from support.relay import Relay, relays
 from support.sabotage import DROP_VERSION_CHECK
 from support.scratch import Scratch
 
-FIRST, AFTER_LAST = map(int, os.environ.get("STATECACHE_HISTORY_SEEDS", "0:4").split(":"))
+FIRST, AFTER_LAST = map(int, os.environ.get("STATECACHE_HISTORY_SEEDS", "0:5").split(":"))
 
 
 def report(plan: RunPlan, history: History, found: list[Violation]) -> str:
@@ -41,6 +41,11 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     # With PostgreSQL well no call may fail.
     {"troubled": ("server", "cache", "workers")},
     {"kinds": (ASYNC, SYNC, ASYNC), "config": {"gather": True}},
+    # Writes are answered when they are on their way to the cache.
+    {
+        "kinds": (ASYNC, SYNC, ASYNC),
+        "config": {"gather": True, "memory_items": 100, "memory_ttl_secs": 0.3},
+    },
     {
         "config": {
             "memory_items": 100,

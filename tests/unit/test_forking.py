@@ -115,7 +115,9 @@ def test_a_batch_that_a_parent_s_loop_runs_holds_up_nobody_in_the_child(writes: 
         return outcomes
 
     reads = AsyncGatheredReads(run)
-    written = AsyncGatheredWrites(run, pass_on, lambda _keys: None, Tally(), halves=False)
+    written = AsyncGatheredWrites(
+        run, pass_on, lambda _keys: None, Tally(), early=lambda written: (written, {}), halves=False
+    )
 
     async def call() -> int:
         waiting = []

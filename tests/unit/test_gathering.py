@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from statecache import ConfigError, InvalidState
+from statecache.begun import Begun
 from statecache.gathering import (
     MAX_BYTES,
     MAX_KEYS,
@@ -24,6 +25,18 @@ Writes = AsyncGatheredWrites[int, dict[str, int]]
 
 async def passed_on(written: dict[str, int]) -> dict[str, int]:
     return written
+
+
+Written = dict[str, int]
+
+
+def never(written: Written) -> tuple[Written, Written]:
+    """Let nobody be answered before all is passed on."""
+    return written, {}
+
+
+def always(written: Written) -> tuple[Written, Written]:
+    return written, written
 
 
 class Backend:
@@ -68,7 +81,7 @@ class Backend:
 
     def writes(self) -> Writes:
         return AsyncGatheredWrites(
-            self.write, passed_on, self.doubtful.extend, Tally(), halves=False
+            self.write, passed_on, self.doubtful.extend, Tally(), early=never, halves=False
         )
 
 
@@ -209,7 +222,7 @@ def test_writes_of_one_turn_are_one_batch_and_the_last_of_a_key_wins() -> None:
     async def test() -> None:
         backend, tally = Backend(), Tally()
         writes: Writes = AsyncGatheredWrites(
-            backend.write, passed_on, backend.doubtful.extend, tally, halves=False
+            backend.write, passed_on, backend.doubtful.extend, tally, early=never, halves=False
         )
         wanted = [("a", b"1"), ("b", b"1"), ("a", None), ("a", b"3"), ("c", None)]
         assert await asyncio.gather(*(writes.call(*one) for one in wanted)) == [1] * 5
@@ -399,7 +412,7 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
             return written
 
         writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=False
+            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=False
         )
         first = writes.call("a", b"1")
         await turns()
@@ -418,7 +431,7 @@ def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
     async def test() -> None:
         backend = Backend()
         writes: Writes = AsyncGatheredWrites(
-            backend.write, passed_on, backend.doubtful.extend, Tally(), halves=True
+            backend.write, passed_on, backend.doubtful.extend, Tally(), early=never, halves=True
         )
         await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
         assert [len(batch) for batch in backend.batches] == [50, 50]
@@ -437,7 +450,7 @@ def test_fewer_are_halved_only_where_nobody_else_is_served() -> None:
             return written
 
         writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=True
+            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=True
         )
         for first in (0, WORTH_A_BATCH):  # the second time both halves are still passed on
             for n in range(WORTH_A_BATCH):
@@ -482,7 +495,7 @@ def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
             return written
 
         writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), halves=False
+            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=False
         )
         # The whole is refused, then its first half committed, then the second half fails.
         backend.errors = {3: ConnectionError("gone")}
@@ -626,5 +639,94 @@ def test_calls_are_gathered_whatever_makes_tasks(factory: Any) -> None:
         (error,) = await outcomes(writes.call("a", b"1"))
         assert isinstance(error, ConnectionError)
         assert await writes.call("a", b"1") == 12
+
+    run(test)
+
+
+def test_callers_may_be_answered_once_passing_on_has_begun() -> None:
+    async def test() -> None:
+        backend, gate, sent = Backend(), asyncio.Event(), []
+
+        async def pass_on(written: dict[str, int]) -> dict[str, int]:
+            sent.append(dict(written))
+            await gate.wait()
+            return written
+
+        writes: Writes = AsyncGatheredWrites(
+            backend.write, pass_on, backend.doubtful.extend, Tally(), early=always, halves=False
+        )
+        assert await writes.call("a", b"1") == 1
+        assert sent == [{"a": 1}], "it is on its way"
+        assert writes.is_passed_on("a")
+        assert not writes.is_passed_on("b")
+        assert await writes.call("a", b"2") == 2
+        gate.set()
+        await writes.settle()
+        assert not writes.is_passed_on("a")
+        assert backend.doubtful == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "another loop"])
+def test_what_was_answered_and_not_passed_on_is_in_doubt(ends: str) -> None:
+    backend = Backend()
+
+    async def pass_on(written: dict[str, int]) -> dict[str, int]:
+        await asyncio.Event().wait()
+        return written
+
+    writes: Writes = AsyncGatheredWrites(
+        backend.write, pass_on, backend.doubtful.extend, Tally(), early=always, halves=False
+    )
+
+    async def write() -> None:
+        assert await writes.call("a", b"1")
+
+    if ends == "cancelled":
+        asyncio.run(write())
+    else:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(write())
+        loop.close()
+        asyncio.run(write())
+    assert "a" in backend.doubtful
+
+
+def test_a_coroutine_that_has_begun_is_like_one_that_is_awaited_as_a_whole() -> None:
+    async def test() -> None:
+        gates = [asyncio.Event() for _ in range(3)]
+        passed: list[Any] = []
+
+        async def work(count: int, error: Exception | None = None) -> int:
+            try:
+                for gate in gates[:count]:
+                    await gate.wait()
+                    passed.append(gate)
+            except asyncio.CancelledError:
+                passed.append("cancelled")
+                raise
+            if error is not None:
+                raise error
+            return count
+
+        assert Begun(work(0)).is_over
+        assert await Begun(work(0)) == 0
+        with pytest.raises(OSError, match="at once"):
+            Begun(work(0, OSError("at once")))
+        cut = Begun(work(1))
+        task = asyncio.ensure_future(call(lambda: cut))
+        await turns()
+        task.cancel()
+        await asyncio.wait([task])
+        assert passed == ["cancelled"]
+        passed.clear()
+        whole, broken = Begun(work(3)), Begun(work(2, OSError("later")))
+        assert not whole.is_over
+        asyncio.get_running_loop().call_soon(lambda: [gate.set() for gate in gates])
+        assert await whole == 3
+        with pytest.raises(OSError, match="later"):
+            await broken
+        assert len(passed) == 5
 
     run(test)
