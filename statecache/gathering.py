@@ -158,11 +158,6 @@ class AsyncGatheredWrites(Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
         """Whether a write whose caller has been answered is still being passed on."""
         return any(key in part for part in self._passed_on)
 
-    async def settle(self) -> None:
-        """Wait until nothing is under way any more."""
-        if self._lanes is not None:
-            await self._lanes.settle()
-
     def _next(self) -> dict[str, _Write[T]] | None:
         least = WORTH_A_BATCH if self._committing else 1
         if len(self._waiting) < least:
@@ -193,23 +188,28 @@ class AsyncGatheredWrites(Gatherer["dict[str, _Write[T]]"], Generic[T, V]):
                 committed = await self._commit_all(batch)
             finally:
                 committing.difference_update(batch)
-                leave()
             for part, written in committed:
-                await self._answer(part, written)
+                await self._answer(part, written, leave)
         except BaseException as error:
             self._in_doubt(batch)
             _fail_all(batch, error)
             raise
 
-    async def _answer(self, part: dict[str, _Write[T]], written: V) -> None:
+    async def _answer(
+        self, part: dict[str, _Write[T]], written: V, leave: Callable[[], None]
+    ) -> None:
+        """Answer the callers, and leave the lane: what they write next can join the next batch."""
         written, early = self._early(written)
         passing_on = Begun(self._pass_on(written))
         if passing_on.is_over or not early:
+            if not passing_on.is_over:
+                leave()  # that one can be committed while this one is passed on
             _answer_all(part, await passing_on)
             return
         passed_on = self._passed_on
         passed_on.append(part)
         _answer_all(part, early)
+        leave()
         try:
             await passing_on
         finally:

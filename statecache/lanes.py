@@ -132,6 +132,11 @@ class Gatherer(Generic[T]):
         """Cancel the callers of a batch that did not begin."""
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Wait until nothing is under way any more."""
+        if self._lanes is not None:
+            await self._lanes.settle()
+
     def _lanes_here(self) -> Lanes[T]:
         lanes = self._lanes
         # Asking for the running loop costs a system call before Python 3.12.
