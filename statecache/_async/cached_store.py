@@ -98,8 +98,7 @@ class AsyncCachedStore(AsyncStore):
 
     async def aclose(self) -> None:
         """Close every connection that is our own, and end what runs in the background."""
-        if self._writes is not None:
-            await self._writes.settle()
+        await self.settle()
         await self._repairer.aclose()
         await self._listener.aclose()
         await self._cache.aclose()

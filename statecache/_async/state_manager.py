@@ -201,6 +201,13 @@ class AsyncStateManager:
         check_number("sample", sample, 0, MAX_STATES, whole=True)
         return await self._store.verify(sample)
 
+    async def settle(self) -> None:
+        """Wait until the cache has every write that returned, or is known not to have it.
+
+        Only where writes are gathered and states kept in process do they return before.
+        """
+        await self._store.settle()
+
     async def aclose(self) -> None:
         """Close what the manager made itself; pool and client that were passed in stay open."""
         await self._store.aclose()

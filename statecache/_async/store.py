@@ -130,6 +130,11 @@ class AsyncStore:
         """Compare cached states with PostgreSQL."""
         return Verification()
 
+    async def settle(self) -> None:
+        """Wait until gathered writes have been passed on."""
+        if self._writes is not None:
+            await self._writes.settle()
+
     async def aclose(self) -> None:
         """Close the table's pool if it is our own."""
         await self._table.aclose()

@@ -99,8 +99,7 @@ class CachedStore(Store):
 
     def close(self) -> None:
         """Close every connection that is our own, and end what runs in the background."""
-        if self._writes is not None:
-            self._writes.settle()
+        self.settle()
         self._repairer.close()
         self._listener.close()
         self._cache.close()

@@ -202,6 +202,13 @@ class StateManager:
         check_number("sample", sample, 0, MAX_STATES, whole=True)
         return self._store.verify(sample)
 
+    def settle(self) -> None:
+        """Wait until the cache has every write that returned, or is known not to have it.
+
+        Only where writes are gathered and states kept in process do they return before.
+        """
+        self._store.settle()
+
     def close(self) -> None:
         """Close what the manager made itself; pool and client that were passed in stay open."""
         self._store.close()

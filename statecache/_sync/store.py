@@ -131,6 +131,11 @@ class Store:
         """Compare cached states with PostgreSQL."""
         return Verification()
 
+    def settle(self) -> None:
+        """Wait until gathered writes have been passed on."""
+        if self._writes is not None:
+            self._writes.settle()
+
     def close(self) -> None:
         """Close the table's pool if it is our own."""
         self._table.close()

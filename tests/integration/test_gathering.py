@@ -155,6 +155,25 @@ def test_cancelled_callers_disturb_nobody(scratch: Scratch, kind: str) -> None:
             assert manager.load_state(name) == state
 
 
+def test_settled_or_closed_a_manager_has_told_the_cache(scratch: Scratch) -> None:
+    def told() -> bool:
+        entry = scratch.entry("t")
+        return entry is not None and entry[0] == scratch.version("t")
+
+    outcomes = []
+    for last in range(5):
+        with scratch.manager(
+            "AsyncCachedStateManager", gather=True, memory_items=10, observer=outcomes.append
+        ) as manager:
+            for n in range(10):
+                manager.update_state("t", [last, n])
+                manager.settle()
+                assert told()
+            manager.update_state("t", last)
+        assert told()
+    assert {access.outcome for access in outcomes} == {"sent"}
+
+
 def test_closing_leaves_nobody_waiting(scratch: Scratch, kind: str) -> None:
     with scratch.manager(kind, gather=True) as manager:
         bare = manager.manager

@@ -145,7 +145,10 @@ async def measure_cell(
 
 async def _run(subject: Subject, plan: Plan | EventPlan, drive: Drive) -> Recording:
     recording = await _drive(subject, plan, drive)
-    # What a manager repairs in the background would be counted in the next cell.
+    # What is still on its way to the cache, or is repaired in the background, would be counted in
+    # the next cell.
+    if not isinstance(subject.manager, StateManager):
+        await subject.manager.settle()
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until and subject.manager.get_cache_stats().unrepaired:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
