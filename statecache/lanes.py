@@ -47,9 +47,9 @@ class Lanes(Generic[T]):
         return not self._tasks
 
     async def settle(self) -> None:
-        """Wait until no batch waits or is under way, if this is their event loop."""
-        while self._tasks and self.loop is asyncio.get_running_loop():
-            await asyncio.wait(self._tasks)
+        """Wait for the batches that are under way now, if this is their event loop."""
+        if self._tasks and self.loop is asyncio.get_running_loop():
+            await asyncio.wait(set(self._tasks))
 
     def offer(self) -> None:
         """Take a batch at the end of this turn of the loop, or when a lane is free."""
@@ -133,7 +133,7 @@ class Gatherer(Generic[T]):
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until what is under way now has ended; not for what others begin meanwhile."""
         if self._lanes is not None:
             await self._lanes.settle()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -156,11 +158,7 @@ def test_cancelled_callers_disturb_nobody(scratch: Scratch, kind: str) -> None:
 
 
 def test_settled_or_closed_a_manager_has_told_the_cache(scratch: Scratch) -> None:
-    def told() -> bool:
-        entry = scratch.entry("t")
-        return entry is not None and entry[0] == scratch.version("t")
-
-    outcomes = []
+    outcomes: list[Any] = []
     for last in range(5):
         with scratch.manager(
             "AsyncCachedStateManager", gather=True, memory_items=10, observer=outcomes.append
@@ -168,10 +166,49 @@ def test_settled_or_closed_a_manager_has_told_the_cache(scratch: Scratch) -> Non
             for n in range(10):
                 manager.update_state("t", [last, n])
                 manager.settle()
-                assert told()
+                assert told(scratch)
             manager.update_state("t", last)
-        assert told()
+        assert told(scratch)
     assert {access.outcome for access in outcomes} == {"sent"}
+
+
+_DIES = """
+import asyncio, os, sys
+import redis.asyncio
+from psycopg_pool import AsyncConnectionPool
+from statecache import AsyncCachedStateManager, CacheConfig
+
+database_url, redis_url, schema, prefix = sys.argv[1:]
+config = CacheConfig(
+    schema=schema, key_prefix=prefix, timeout_ms=1000, gather=True, memory_items=10
+)
+
+async def main():
+    client = redis.asyncio.Redis.from_url(redis_url)
+    pool = AsyncConnectionPool(database_url, open=False, kwargs={"autocommit": True})
+    async with pool:
+        manager = AsyncCachedStateManager(pool, client, config=config)
+        await manager.update_state("t", "first")
+        await manager.settle()
+        await manager.update_state("t", "last")
+        os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_dies_once_it_is_answered_has_told_the_cache(scratch: Scratch) -> None:
+    addresses = [scratch.database_url, scratch.redis_url, scratch.schema, scratch.prefix]
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", _DIES, *addresses], check=True, timeout=60)
+        assert rows(scratch) == {"t": "last"}
+        eventually(lambda: told(scratch))
+
+
+def told(scratch: Scratch) -> bool:
+    """Whether the cache has what PostgreSQL has."""
+    entry = scratch.entry("t")
+    return entry is not None and entry[0] == scratch.version("t")
 
 
 def test_closing_leaves_nobody_waiting(scratch: Scratch, kind: str) -> None:

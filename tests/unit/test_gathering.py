@@ -21,6 +21,7 @@ from statecache.gathering import (
 from statecache.stats import Tally
 
 Writes = AsyncGatheredWrites[int, dict[str, int]]
+PassOn = Callable[[dict[str, int]], Coroutine[Any, Any, dict[str, int]]]
 
 
 async def passed_on(written: dict[str, int]) -> dict[str, int]:
@@ -79,9 +80,16 @@ class Backend:
             error, self.error = self.error, None
             raise error
 
-    def writes(self) -> Writes:
+    def writes(
+        self,
+        pass_on: PassOn = passed_on,
+        *,
+        early: Callable[[Written], tuple[Written, Written]] = never,
+        tally: Tally | None = None,
+        halves: bool = False,
+    ) -> Writes:
         return AsyncGatheredWrites(
-            self.write, passed_on, self.doubtful.extend, Tally(), early=never, halves=False
+            self.write, pass_on, self.doubtful.extend, tally or Tally(), early=early, halves=halves
         )
 
 
@@ -221,9 +229,7 @@ def test_a_cancelled_batch_cancels_its_callers_and_the_next_one_runs() -> None:
 def test_writes_of_one_turn_are_one_batch_and_the_last_of_a_key_wins() -> None:
     async def test() -> None:
         backend, tally = Backend(), Tally()
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, passed_on, backend.doubtful.extend, tally, early=never, halves=False
-        )
+        writes = backend.writes(tally=tally)
         wanted = [("a", b"1"), ("b", b"1"), ("a", None), ("a", b"3"), ("c", None)]
         assert await asyncio.gather(*(writes.call(*one) for one in wanted)) == [1] * 5
         assert backend.batches == [{"a": b"3", "b": b"1", "c": None}]
@@ -411,9 +417,7 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
             await gate.wait()
             return written
 
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=False
-        )
+        writes = backend.writes(pass_on)
         first = writes.call("a", b"1")
         await turns()
         second = writes.call("a", b"2")
@@ -430,9 +434,7 @@ def test_the_next_batch_is_committed_while_one_is_passed_on() -> None:
 def test_with_halves_a_batch_leaves_half_of_many_to_the_next() -> None:
     async def test() -> None:
         backend = Backend()
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, passed_on, backend.doubtful.extend, Tally(), early=never, halves=True
-        )
+        writes = backend.writes(halves=True)
         await asyncio.gather(*(writes.call(str(n), b"1") for n in range(100)))
         assert [len(batch) for batch in backend.batches] == [50, 50]
 
@@ -449,9 +451,7 @@ def test_fewer_are_halved_only_where_nobody_else_is_served() -> None:
             await gates[-1].wait()
             return written
 
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=True
-        )
+        writes = backend.writes(pass_on, halves=True)
         for first in (0, WORTH_A_BATCH):  # the second time both halves are still passed on
             for n in range(WORTH_A_BATCH):
                 writes.call(str(first + n), b"1")
@@ -494,9 +494,7 @@ def test_what_is_committed_is_passed_on_though_another_part_fails() -> None:
             told.extend(written)
             return written
 
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), early=never, halves=False
-        )
+        writes = backend.writes(pass_on)
         # The whole is refused, then its first half committed, then the second half fails.
         backend.errors = {3: ConnectionError("gone")}
         calls = [writes.call(key, b"1") for key in "ab"] + [writes.call("c", b"refused")]
@@ -652,9 +650,7 @@ def test_callers_may_be_answered_once_passing_on_has_begun() -> None:
             await gate.wait()
             return written
 
-        writes: Writes = AsyncGatheredWrites(
-            backend.write, pass_on, backend.doubtful.extend, Tally(), early=always, halves=False
-        )
+        writes = backend.writes(pass_on, early=always)
         assert await writes.call("a", b"1") == 1
         assert sent == [{"a": 1}], "it is on its way"
         assert writes.is_passed_on("a")
@@ -676,9 +672,7 @@ def test_what_was_answered_and_not_passed_on_is_in_doubt(ends: str) -> None:
         await asyncio.Event().wait()
         return written
 
-    writes: Writes = AsyncGatheredWrites(
-        backend.write, pass_on, backend.doubtful.extend, Tally(), early=always, halves=False
-    )
+    writes = backend.writes(pass_on, early=always)
 
     async def write() -> None:
         assert await writes.call("a", b"1")
